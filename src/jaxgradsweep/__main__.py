@@ -1,0 +1,7 @@
+"""`python -m jaxgradsweep`: the command line."""
+
+import sys
+
+from jaxgradsweep.cli import main
+
+sys.exit(main())

@@ -1,0 +1,198 @@
+"""A claim: a function F at a point, and what is claimed of its derivative, the pairing `<u, L v>`.
+
+Every kind of check is a claim of its own: here are F and L for gradient, VJP, JVP and HVP, as JAX has them or as the
+user gives them. Pairings follow JAX's convention for complex numbers: `<u, v> = Re sum u v`, without conjugation.
+"""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxgradsweep._tree import MOVING, Layout, Same, is_inexact, wide_dtype
+
+Arrays = list[jax.Array]
+Pairing = Callable[[Arrays, Arrays], tuple[jax.Array, jax.Array]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Claim:
+    """What is checked, without the numbers. Hashable: it keys compiled code."""
+
+    kind: str  # "grad", "vjp", "jvp" or "hvp"
+    fun: Same
+    rule: Same | None  # the user's callable; None for JAX's own derivative or for values
+    layout: Layout
+    has_aux: bool = False
+    holomorphic: bool = False
+    by_value: bool = False  # the derivative is given as numbers, one array per moving leaf
+    mode: str = "natural"  # "other": the mode (forward, reverse) that JAX would not use by itself
+    vectorised: bool = True  # False: evaluate one point after the other, where vmap refuses
+    captured: tuple[Same, ...] = ()  # what the functions read from outside, which compiled code bakes in
+
+    @property
+    def callable(self) -> bool:
+        """Whether the claim can be asked at other points than x."""
+        return not self.by_value
+
+
+def primal(claim: Claim, moving: Sequence[Any], held: Sequence[Any]) -> Any:
+    """What the user's function returns, without its auxiliary output."""
+    out = claim.fun.value(*claim.layout.join(moving, held))
+    return out[0] if claim.has_aux else out
+
+
+def outputs(claim: Claim, moving: Sequence[Any], held: Sequence[Any]) -> Arrays:
+    """F: the floating and complex leaves of the function's output; for an HVP, the leaves of its gradient."""
+    if claim.kind == "hvp":
+        return jax.grad(lambda moving: scalar(claim, moving, held))(list(moving))
+    return [jnp.asarray(leaf) for leaf in jax.tree.leaves(primal(claim, moving, held)) if is_inexact(leaf)]
+
+
+def scalar(claim: Claim, moving: Sequence[Any], held: Sequence[Any]) -> jax.Array:
+    """The one output of a function that has a gradient."""
+    return jnp.asarray(jax.tree.leaves(primal(claim, moving, held))[0])
+
+
+def linearise(claim: Claim, moving: Arrays, held: Sequence[Any], values: Sequence[Any]) -> tuple[Arrays, Pairing]:
+    """F(x), and the claimed pairing as a function of a tangent v and a cotangent u.
+
+    The pairing returns the number claimed for `<u, L v>` and the RMS size of the terms that it sums.
+    """
+    return _BUILDERS[claim.kind](claim, moving, held, values)
+
+
+def _grad(claim: Claim, moving: Arrays, held: Sequence[Any], values: Sequence[Any]) -> tuple[Arrays, Pairing]:
+    if claim.by_value:
+        return outputs(claim, moving, held), lambda v, u: pair_gradient(values, v, u)
+    if claim.rule is not None:
+        gradient = moving_leaves(claim.layout, claim.rule.value(*claim.layout.join(moving, held)))
+        return outputs(claim, moving, held), lambda v, u: pair_gradient(gradient, v, u)
+    if claim.mode == "other":
+        return _forward(claim, moving, held)
+    value, gradient = jax.value_and_grad(lambda m: scalar(claim, m, held), holomorphic=claim.holomorphic)(moving)
+    return [value], lambda v, u: pair_gradient(gradient, v, u)
+
+
+def _vjp(claim: Claim, moving: Arrays, held: Sequence[Any], values: Sequence[Any]) -> tuple[Arrays, Pairing]:
+    if claim.rule is None:
+        return _reverse(claim, moving, held) if claim.mode == "natural" else _forward(claim, moving, held)
+    out, pull = claim.rule.value(*claim.layout.join(moving, held))
+
+    def pairing(v: Arrays, u: Arrays) -> tuple[jax.Array, jax.Array]:
+        return pair(pulled_leaves(claim.layout, pull(fill_cotangent(out, u))), v)
+
+    return [jnp.asarray(leaf) for leaf in jax.tree.leaves(out) if is_inexact(leaf)], pairing
+
+
+def _jvp(claim: Claim, moving: Arrays, held: Sequence[Any], values: Sequence[Any]) -> tuple[Arrays, Pairing]:
+    if claim.rule is None:
+        return _forward(claim, moving, held) if claim.mode == "natural" else _reverse(claim, moving, held)
+
+    def pairing(v: Arrays, u: Arrays) -> tuple[jax.Array, jax.Array]:
+        primals = claim.layout.join(moving, held)
+        _, tangent = claim.rule.value(primals, fill_tangent(claim.layout, v, held))
+        return pair([jnp.asarray(leaf) for leaf in jax.tree.leaves(tangent) if is_inexact(leaf)], u)
+
+    return outputs(claim, moving, held), pairing
+
+
+def _hvp(claim: Claim, moving: Arrays, held: Sequence[Any], values: Sequence[Any]) -> tuple[Arrays, Pairing]:
+    if claim.rule is None:
+        return _forward(claim, moving, held) if claim.mode == "natural" else _reverse(claim, moving, held)
+
+    def pairing(v: Arrays, u: Arrays) -> tuple[jax.Array, jax.Array]:
+        primals = claim.layout.join(moving, held)
+        product = claim.rule.value(primals, fill_tangent(claim.layout, v, held))
+        return pair(moving_leaves(claim.layout, product), u)
+
+    return outputs(claim, moving, held), pairing
+
+
+_BUILDERS = {"grad": _grad, "vjp": _vjp, "jvp": _jvp, "hvp": _hvp}
+
+
+def _forward(claim: Claim, moving: Arrays, held: Sequence[Any]) -> tuple[Arrays, Pairing]:
+    def fun(m: Arrays) -> Arrays:
+        return outputs(claim, m, held)
+
+    return fun(moving), lambda v, u: pair(jax.jvp(fun, (moving,), (v,))[1], u)
+
+
+def _reverse(claim: Claim, moving: Arrays, held: Sequence[Any]) -> tuple[Arrays, Pairing]:
+    out, pull = jax.vjp(lambda m: outputs(claim, m, held), moving)
+    return out, lambda v, u: pair(pull([a.astype(y.dtype) for a, y in zip(u, out, strict=True)])[0], v)
+
+
+def pair(a: Sequence[Any], b: Sequence[Any]) -> tuple[jax.Array, jax.Array]:
+    """`Re sum a b` over all leaves, and the RMS size of its terms, `sqrt(sum |a b|^2)`, without overflow."""
+    wide = wide_dtype()
+    terms = [jnp.real(widen_array(x, wide) * widen_array(y, wide)).ravel() for x, y in zip(a, b, strict=True)]
+    total = sum((jnp.sum(t) for t in terms), start=jnp.zeros((), wide))
+    return total, norm(terms)
+
+
+def pair_gradient(gradient: Sequence[Any], v: Arrays, u: Arrays) -> tuple[jax.Array, jax.Array]:
+    """`Re u sum g v`, for a function of one output."""
+    wide = wide_dtype()
+    return pair([widen_array(g, wide) * widen_array(u[0], wide) for g in gradient], v)
+
+
+def norm(terms: Sequence[jax.Array]) -> jax.Array:
+    """Euclidean norm over several arrays without overflow or underflow."""
+    largest = jnp.max(jnp.stack([jnp.max(jnp.abs(t), initial=0) for t in terms]))
+    unit = jnp.where((largest > 0) & jnp.isfinite(largest), largest, 1)
+    return unit * jnp.sqrt(sum(jnp.sum((jnp.abs(t) / unit) ** 2) for t in terms))
+
+
+def widen_array(x: Any, wide: Any) -> jax.Array:
+    """An array in the widest enabled precision; floating stays floating, complex complex."""
+    x = jnp.asarray(x)
+    return x.astype(jnp.promote_types(wide, jnp.complex64) if jnp.iscomplexobj(x) else wide)
+
+
+def moving_leaves(layout: Layout, tree: Any) -> list[Any]:
+    """The leaves of a derivative, given in the structure of `args[argnums]`, that belong to moving leaves."""
+    parts = (tree,) if layout.single else tuple(tree)
+    children, start, found = layout.treedef.children(), 0, []
+    spans = {}
+    for number, child in enumerate(children):
+        spans[number] = layout.kinds[start : start + child.num_leaves]
+        start += child.num_leaves
+    by_arg = {}
+    for number, part in zip(layout.argnums, parts, strict=True):
+        leaves = children[number].flatten_up_to(part)
+        by_arg[number] = [x for x, kind in zip(leaves, spans[number], strict=True) if kind == MOVING]
+    for number in sorted(by_arg):
+        found += by_arg[number]
+    return found
+
+
+def pulled_leaves(layout: Layout, cotangents: Any) -> list[Any]:
+    """The moving leaves of what `vjp_fun` returned: one cotangent per argument, or one per entry of `argnums`."""
+    arguments = layout.treedef.num_nodes and len(layout.treedef.children())
+    parts = tuple(cotangents) if isinstance(cotangents, (tuple, list)) else (cotangents,)
+    if len(parts) == arguments:
+        parts = tuple(parts[i] for i in layout.argnums)
+    return moving_leaves(layout, parts[0] if layout.single else parts)
+
+
+def fill_cotangent(out: Any, u: Arrays) -> Any:
+    """A cotangent in the structure of the output: `u` where it is inexact, zeros of dtype float0 elsewhere."""
+    leaves, treedef = jax.tree.flatten(out)
+    values = iter(u)
+    filled = [next(values).astype(y.dtype) if is_inexact(y) else np.zeros(np.shape(y), jax.dtypes.float0) for y in leaves]
+    return treedef.unflatten(filled)
+
+
+def fill_tangent(layout: Layout, v: Arrays, held: Sequence[Any]) -> tuple[Any, ...]:
+    """A tangent in the structure of `args`: `v` where leaves move, zeros elsewhere (float0 for integers)."""
+
+    def zero(leaf: Any) -> Any:
+        return jnp.zeros_like(leaf) if is_inexact(leaf) else np.zeros(np.shape(leaf), jax.dtypes.float0)
+
+    still = dataclasses.replace(layout, statics=tuple(Same(zero(s.value)) for s in layout.statics))
+    return still.join(v, [zero(leaf) for leaf in held])

@@ -1,0 +1,126 @@
+"""Where to look: directions, cotangents and steps.
+
+A direction is a random sign times a short random mantissa times a power of two near a scale of the leaf, so that
+`x + h v` is exact, or nearly so, for every step that is a power of two.
+"""
+
+import dataclasses
+import hashlib
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxgradsweep._tree import wide_dtype
+
+LEAF, COMPONENT, BASIS = 0, 1, 2  # scale of a direction: the leaf's, each component's own, or one component alone
+SCALES = ("leaf", "component", "basis")
+
+
+@dataclasses.dataclass(frozen=True)
+class Probes:
+    """Probes as the compiled program wants them: one row each."""
+
+    leaf: np.ndarray  # which moving leaf
+    scale: np.ndarray  # LEAF, COMPONENT or BASIS
+    index: np.ndarray  # which component, for BASIS
+    seed: np.ndarray  # four words that seed the direction and the cotangent
+
+    def __len__(self) -> int:
+        return len(self.leaf)
+
+    def rows(self, rows: np.ndarray | slice) -> "Probes":
+        return Probes(self.leaf[rows], self.scale[rows], self.index[rows], self.seed[rows])
+
+
+def seed_words(key: int, path: str, number: int) -> np.ndarray:
+    """Four 32-bit words from the key, the leaf's path and the direction's number: adding a leaf re-rolls no other."""
+    text = f"{key}/{path}/{number}".encode()
+    return np.frombuffer(hashlib.blake2b(text, digest_size=16).digest(), np.uint32)
+
+
+def draw(paths: tuple[str, ...], leaves: list[int], scale: int, numbers: range, key: int) -> Probes:
+    """Random probes: for each of `leaves`, one for each of `numbers`."""
+    rows = [(leaf, seed_words(key, f"{paths[leaf]}/{SCALES[scale]}", number)) for leaf in leaves for number in numbers]
+    return Probes(
+        leaf=np.array([leaf for leaf, _ in rows], np.int32),
+        scale=np.full(len(rows), scale, np.int32),
+        index=np.zeros(len(rows), np.int32),
+        seed=np.array([words for _, words in rows], np.uint32).reshape(len(rows), 4),
+    )
+
+
+def basis(leaf: int, size: int, key: int) -> Probes:
+    """One probe for each component of a leaf; of a complex leaf `size` counts real parts, then imaginary parts."""
+    seed = np.tile(seed_words(key, f"basis/{leaf}", 0), (size, 1))
+    return Probes(np.full(size, leaf, np.int32), np.full(size, BASIS, np.int32), np.arange(size, dtype=np.int32), seed)
+
+
+def step_grid(bits: int, *, outward: bool = False) -> np.ndarray:
+    """Powers of two from 1 down to where numbers of so many bits resolve no more; with `outward`, those above 1.
+
+    With 52 bits the grid ends at 2^-40, with 23 at 2^-19: a direction has a mantissa of three bits, and components
+    larger than the leaf's RMS need some. Short precisions start above 1, since they have too few steps below.
+    """
+    if outward:
+        return np.exp2(np.arange(12.0, 0.0, -1))
+    smallest = {52: 40, 23: 19, 10: 8, 7: 6}.get(bits, max(bits, 2))
+    return np.exp2(np.arange(4.0 if bits < 20 else 0.0, -smallest - 0.5, -1))
+
+
+def short_mantissa(bits: jax.Array) -> jax.Array:
+    """Random sign times 1, 1.125, ... 1.875 from one random byte each."""
+    value = 1 + (bits & 7).astype(jnp.float32) / 8
+    return jnp.where(bits & 8, -value, value)
+
+
+def power_of_two_near(size: jax.Array) -> jax.Array:
+    """The power of two at or below each positive number; 1 where it is zero or not finite."""
+    good = jnp.isfinite(size) & (size > jnp.finfo(size.dtype).tiny)
+    _, exponent = jnp.frexp(jnp.where(good, size, 1))
+    return jnp.where(good, jnp.ldexp(jnp.ones_like(size), exponent - 1), 1)
+
+
+def root_mean_square(x: jax.Array) -> jax.Array:
+    """RMS without underflow or overflow; entries that are not finite do not count."""
+    size = jnp.where(jnp.isfinite(x), jnp.abs(x), 0)
+    largest = jnp.max(size)
+    unit = jnp.where(largest > 0, largest, 1)
+    return largest * jnp.sqrt(jnp.mean((size / unit) ** 2))
+
+
+def direction(leaf: jax.Array, random: jax.Array, scale: jax.Array, index: jax.Array) -> jax.Array:
+    """A tangent for one leaf: random, of the leaf's own dtype, at the given kind of scale."""
+    size = jnp.abs(leaf).astype(wide_dtype())
+    overall = power_of_two_near(root_mean_square(size))
+    own = jnp.where(size > 0, power_of_two_near(size), overall)
+    mantissa = short_mantissa(random[: leaf.size].reshape(leaf.shape))
+    only = (jnp.arange(leaf.size) == index % leaf.size).reshape(leaf.shape)
+    value = jnp.where(scale == LEAF, overall, own) * jnp.where(scale == BASIS, only, mantissa)
+    if jnp.issubdtype(leaf.dtype, jnp.complexfloating):
+        imaginary = short_mantissa((random >> 4)[: leaf.size].reshape(leaf.shape))
+        turn = jnp.where(index < leaf.size, 1, 1j)
+        value = value * jnp.where(scale == BASIS, turn, 1 + 1j * imaginary / mantissa)
+    return value.astype(leaf.dtype)
+
+
+def random_bytes(seed: jax.Array, count: int) -> jax.Array:
+    """`count` random bytes. The generator compiles ten times faster than threefry and its prefix does not change."""
+    return jax.random.bits(jax.random.wrap_key_data(seed, impl="rbg"), (count,), jnp.uint8)
+
+
+def cotangents(outputs: list[jax.Array], seed: jax.Array) -> list[jax.Array]:
+    """One random cotangent for each output, each scaled to one over the output's own size; exactly 1 for a lone scalar."""
+    if len(outputs) == 1 and outputs[0].shape == () and not jnp.iscomplexobj(outputs[0]):
+        return [jnp.ones((), wide_dtype())]
+    random = random_bytes(seed[::-1], sum(y.size for y in outputs))
+    found, start = [], 0
+    for y in outputs:
+        bits = random[start : start + y.size].reshape(y.shape)
+        start += y.size
+        value = short_mantissa(bits).astype(wide_dtype())
+        if jnp.iscomplexobj(y):
+            value = value + 1j * short_mantissa(bits >> 4)
+        size = root_mean_square(jnp.abs(y).astype(wide_dtype()))
+        found.append(value / power_of_two_near(1.3 * size))  # 1.3: outputs of exactly 1 lie far from a change of power
+    return found

@@ -1,0 +1,242 @@
+"""What is asked for: arguments and settings checked at the door, before anything is traced."""
+
+import dataclasses
+import functools
+import operator
+import types
+import zlib
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxgradsweep._claim import Claim, moving_leaves
+from jaxgradsweep._sweep import MAX_STEPS
+from jaxgradsweep._tree import Layout, Point, Same, is_inexact
+
+FEWEST_STEPS = 16  # noise, smoothness and slope need so many points to be told from each other
+MOST_CAPTURED = 10_000  # captured values that are followed before giving up
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Settings:
+    """How to check. All have defaults that suit most.
+
+    Attributes:
+        dtype: "float64": evaluate in double precision, whatever the arrays and the caller's x64 flag are; "native": as
+            the arrays come.
+        rtol: how large a relative error matters; None: measured, see `Criteria`.
+        directions: random directions per leaf.
+        steps: the grid itself, relative steps each half of the one before; None: from the dtype.
+        key: seed of the directions.
+        batch_size: how many points are evaluated at once; None: from the size of a point.
+        memory: budget in bytes for the points evaluated at once.
+        progress: called with (what, done, total) as the check goes on.
+    """
+
+    dtype: str = "float64"
+    rtol: float | None = None
+    directions: int = 2
+    steps: Sequence[float] | None = None
+    key: int = 0
+    batch_size: int | None = None
+    memory: int = 2**31
+    progress: Callable[[str, int, int], None] | None = None
+
+    def __post_init__(self) -> None:
+        if self.dtype not in ("float64", "native"):
+            raise ValueError(f'`dtype` must be "float64" or "native"; got {self.dtype!r}')
+        if self.rtol is not None and not (isinstance(self.rtol, (int, float)) and 0 < self.rtol < 1):
+            raise ValueError(f"`rtol` must be a relative error between 0 and 1, or None to measure it; got {self.rtol!r}")
+        for name, least in (("directions", 1), ("batch_size", 3), ("memory", 1)):
+            value = getattr(self, name)
+            if value is not None and (isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least):
+                raise ValueError(f"`{name}` must be an integer of at least {least}; got {value!r}")
+        if isinstance(self.key, bool) or not isinstance(self.key, (int, np.integer)):
+            raise TypeError(f"`key` must be an integer seed; got {type(self.key).__name__}")
+
+
+def settings_from(settings: dict[str, Any]) -> Settings:
+    """Settings from keyword arguments; an unknown name is an error that lists the known ones."""
+    known = [field.name for field in dataclasses.fields(Settings)]
+    unknown = sorted(set(settings) - set(known))
+    if unknown:
+        raise TypeError(f"unknown setting `{unknown[0]}`; there are {', '.join(f'`{name}`' for name in known)}")
+    return Settings(**settings)
+
+
+def check_steps(steps: Sequence[float]) -> np.ndarray:
+    """The user's grid, from large to small."""
+    grid = np.asarray(steps, float)
+    if grid.ndim != 1 or len(grid) < FEWEST_STEPS:
+        raise ValueError(f"`steps` must hold at least {FEWEST_STEPS} steps in one row; got shape {grid.shape}")
+    if len(grid) > MAX_STEPS:
+        raise ValueError(f"`steps` may hold at most {MAX_STEPS} steps; got {len(grid)}")
+    if not (np.isfinite(grid) & (grid > 0)).all():
+        raise ValueError(f"`steps` must be positive and finite; got {grid[~(np.isfinite(grid) & (grid > 0))][0]:g}")
+    if np.all(np.diff(grid) > 0):
+        grid = grid[::-1]
+    if not np.all(np.diff(grid) < 0):
+        raise ValueError("`steps` must be sorted; pass them from large to small")
+    if not np.allclose(grid[1:], grid[:-1] / 2, rtol=1e-6):
+        raise ValueError("`steps` must halve from one to the next, for example `2.0 ** -numpy.arange(40)`")
+    return np.array(grid)
+
+
+def check_args(args: Any, argnums: Any) -> tuple[tuple[int, ...], bool]:
+    """The positions to differentiate, none negative, and whether there is a single one."""
+    if not isinstance(args, tuple):
+        raise TypeError(
+            f"`args` must be a tuple of all arguments, as in `jax.test_util.check_grads`; got {type(args).__name__}. "
+            "Write `(x,)` for a function of one argument"
+        )
+    single = not isinstance(argnums, (tuple, list))
+    numbers = []
+    for number in (argnums,) if single else argnums:
+        try:
+            index = operator.index(number)
+        except TypeError:
+            raise TypeError(f"`argnums` must be an int or a tuple of ints; got {argnums!r}") from None
+        if not -len(args) <= index < len(args):
+            raise ValueError(f"`argnums` {index} is out of range: there are {len(args)} arguments in `args`")
+        numbers.append(index % len(args))
+    if len(set(numbers)) != len(numbers) or not numbers:
+        raise ValueError(f"`argnums` must name at least one argument, each once; got {argnums!r}")
+    for path, leaf in jax.tree_util.tree_flatten_with_path(args)[0]:
+        if isinstance(leaf, jax.core.Tracer):
+            raise TypeError(
+                f"`args`{jax.tree_util.keystr(path)} is traced: a check measures the function at real numbers and cannot "
+                "run inside `jit`, `vmap` or `grad`. Call it outside, on concrete arrays"
+            )
+    return tuple(numbers), single
+
+
+def require_moving(point: Point, args: tuple[Any, ...]) -> None:
+    """At least one leaf must be floating or complex."""
+    if point.paths:
+        return
+    leaves = [leaf for number in point.layout.argnums for leaf in jax.tree.leaves(args[number])]
+    if any(is_inexact(leaf) for leaf in leaves):
+        return  # only empty arrays: nothing can be wrong
+    found = ", ".join(sorted({str(getattr(leaf, "dtype", type(leaf).__name__)) for leaf in leaves})) or "no leaf at all"
+    which = ", ".join(str(number) for number in point.layout.argnums)
+    raise TypeError(
+        f"nothing to differentiate: `args[{which}]` holds {found}, and only floating or complex leaves can move. Convert "
+        "it to floating point, or choose another `argnums`"
+    )
+
+
+def check_values(tree: Any, point: Point) -> list[np.ndarray]:
+    """The leaves of a derivative given as values, after comparing structure, shapes and kinds with the point's."""
+    try:
+        values = moving_leaves(point.layout, tree)
+    except (ValueError, TypeError, KeyError) as error:
+        raise ValueError(f"the claimed derivative has another structure than `args[argnums]`: {error}") from None
+    check_leaves("the claimed derivative", values, point)
+    return [np.asarray(value) for value in values]
+
+
+def check_leaves(what: str, values: Sequence[Any], point: Point) -> None:
+    """Every claimed leaf must have its leaf's shape and be real or complex as it is."""
+    for path, value, leaf in zip(point.paths, values, point.moving, strict=True):
+        name = path or "the argument"
+        if value is None or not (is_inexact(value) or hasattr(value, "dtype") or isinstance(value, (int, list))):
+            raise ValueError(f"{what} has {type(value).__name__} at {name}, where an array of {np.shape(leaf)} is needed")
+        shape = tuple(np.shape(value))
+        if shape != tuple(np.shape(leaf)):
+            raise ValueError(f"{what} has shape {shape} at {name}, where the argument has shape {tuple(np.shape(leaf))}")
+        dtype = jnp.result_type(value)
+        if not jnp.issubdtype(dtype, jnp.inexact):
+            raise ValueError(f"{what} has dtype {dtype} at {name}; a derivative is floating or complex")
+        if jnp.issubdtype(dtype, jnp.complexfloating) and not jnp.issubdtype(jnp.result_type(leaf), jnp.complexfloating):
+            raise ValueError(f"{what} has dtype {dtype} at {name}, where the argument has {jnp.result_type(leaf)}")
+
+
+def check_output(claim: Claim, out: Any) -> None:
+    """The output must suit the kind of check; the wording is JAX's own."""
+    leaves = jax.tree.leaves(out)
+    if claim.kind in ("grad", "hvp"):
+        if len(leaves) != 1 or leaves[0].shape != ():
+            had = f"shape: {leaves[0].shape}" if len(leaves) == 1 else f"structure: {jax.tree.structure(out)}"
+            raise TypeError(
+                f"Gradient only defined for scalar-output functions. Output had {had}. Check a function with several "
+                "outputs with `check_vjp` or `check_jvp`, or return one number"
+            )
+        dtype = leaves[0].dtype
+        if not jnp.issubdtype(dtype, jnp.inexact):
+            raise TypeError(f"grad requires real- or complex-valued outputs, but got {dtype}: the output cannot vary")
+        if jnp.issubdtype(dtype, jnp.complexfloating) and not claim.holomorphic:
+            raise TypeError(
+                f"grad requires real-valued outputs, but got {dtype}. For holomorphic differentiation, pass "
+                "`holomorphic=True`; for other functions of complex output use `check_vjp`"
+            )
+    if not any(is_inexact(leaf) for leaf in leaves):
+        raise TypeError("no output of the function is floating or complex: there is nothing to differentiate")
+
+
+def captured(fun: Any) -> tuple[Same, ...]:
+    """What a function reads from outside: values in its closure, defaults and globals, by identity.
+
+    Compiled code bakes these in, so that it may be used again only while they are the same. Contents of lists, dicts
+    and NumPy arrays are followed, since they can change in place.
+    """
+    found: list[Same] = []
+    seen: set[int] = set()
+    todo = [fun]
+    while todo and len(found) < MOST_CAPTURED:
+        value = todo.pop()
+        if id(value) in seen:
+            continue
+        seen.add(id(value))
+        found.append(Same(value))
+        if isinstance(value, np.ndarray):
+            if value.dtype.kind in "biufc" and value.nbytes < 2**26:
+                found.append(Same(zlib.adler32(np.ascontiguousarray(value).view(np.uint8).data)))
+        else:
+            todo += _inside(value)
+    return tuple(found)
+
+
+def _inside(value: Any) -> list[Any]:
+    """The values that one captured value leads to."""
+    if isinstance(value, types.FunctionType):
+        cells = [cell.cell_contents for cell in value.__closure__ or () if _filled(cell)]
+        names = _names(value.__code__)
+        read = [value.__globals__[name] for name in names if name in value.__globals__]
+        return [x for x in cells + read + list(value.__defaults__ or ()) if not isinstance(x, types.ModuleType)]
+    if isinstance(value, types.MethodType):
+        return [value.__func__, value.__self__]
+    if isinstance(value, functools.partial):
+        return [value.func, *value.args, *value.keywords.values()]
+    if isinstance(value, dict):
+        return list(value.values())
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return list(value)
+    inner = getattr(value, "__wrapped__", None)
+    return [] if inner is None else [inner]
+
+
+def _filled(cell: Any) -> bool:
+    try:
+        return cell.cell_contents is not None
+    except ValueError:  # a cell of a function that is still being defined
+        return False
+
+
+@functools.lru_cache(maxsize=4096)
+def _names(code: types.CodeType) -> tuple[str, ...]:
+    """Names of globals that a function and the functions inside it may read."""
+    inner = [name for const in code.co_consts if isinstance(const, types.CodeType) for name in _names(const)]
+    return (*code.co_names, *inner)
+
+
+def names_of(layout: Layout, args: tuple[Any, ...]) -> dict[str, tuple[tuple[int, ...], str]]:
+    """Shape and dtype, as the caller passed them, of every inexact leaf of `args[argnums]`."""
+    found = {}
+    for path, leaf in jax.tree_util.tree_flatten_with_path(args)[0]:
+        if path[0].idx in layout.argnums and is_inexact(leaf):
+            name = jax.tree_util.keystr(path[1:] if layout.single else path)
+            found[name] = (tuple(np.shape(leaf)), str(jnp.result_type(leaf)))
+    return found

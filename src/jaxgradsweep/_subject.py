@@ -1,0 +1,220 @@
+"""A claim at a point, ready to be measured: arguments split, output and derivative inspected, evaluation chosen."""
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxgradsweep._claim import Claim, fill_cotangent, fill_tangent, linearise, moving_leaves, outputs, primal, pulled_leaves
+from jaxgradsweep._request import captured, check_leaves, check_output, check_values
+from jaxgradsweep._tree import Point, Same, is_inexact, map_arrays, split, widen
+from jaxgradsweep._wording import NOTES
+
+NOT_TRACEABLE = (
+    jax.errors.ConcretizationTypeError,
+    jax.errors.TracerArrayConversionError,
+    jax.errors.TracerIntegerConversionError,
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Subject:
+    """A claim at a point.
+
+    Attributes:
+        claim: what is compiled.
+        point: where.
+        values: the derivative, where it is given as numbers.
+        output_dtypes: of the function's inexact outputs.
+        claim_dtypes: of the claimed derivative, where that is known.
+        dtypes: of the moving leaves as the caller passed them.
+        notes: what the caller may not expect.
+    """
+
+    claim: Claim
+    point: Point
+    values: tuple[Any, ...]
+    output_dtypes: tuple[Any, ...]
+    claim_dtypes: tuple[Any, ...]
+    dtypes: tuple[str, ...]
+    notes: tuple[str, ...]
+
+    @property
+    def arrays(self) -> tuple[Any, Any, Any]:
+        """What the compiled programs take."""
+        return self.point.moving, self.point.held, self.values
+
+    @property
+    def bits(self) -> int:
+        """Bits of mantissa of the least precise moving leaf or output."""
+        leaves = [jnp.result_type(leaf) for leaf in self.point.moving]
+        return min(jnp.finfo(dtype).nmant for dtype in [*leaves, *self.output_dtypes])
+
+    @property
+    def eps(self) -> float:
+        """Spacing at 1 of the least precise output."""
+        return max(float(jnp.finfo(dtype).eps) for dtype in self.output_dtypes)
+
+    @property
+    def claim_bits(self) -> int:
+        """Bits of mantissa of the least precise leaf of the claimed derivative."""
+        return min((jnp.finfo(dtype).nmant for dtype in self.claim_dtypes), default=self.bits)
+
+
+def prepare(
+    kind: str,
+    fun: Callable,
+    args: tuple[Any, ...],
+    numbers: tuple[int, ...],
+    *,
+    single: bool,
+    rule: Any,
+    dtype: str,
+    has_aux: bool = False,
+    holomorphic: bool = False,
+) -> Subject:
+    """Make a subject. Call it inside `precision`.
+
+    Raises:
+        TypeError: The output does not suit the kind of check.
+        ValueError: The claimed derivative has another structure or shape than the arguments.
+    """
+    shipped = split(args, numbers, single=single).dtypes
+    by_value = rule is not None and not callable(rule)
+
+    def attempt(hold_static: bool) -> tuple[Claim, Point]:
+        point = split(args, numbers, single=single, hold_static=hold_static)
+        point = map_arrays(widen, point) if dtype == "float64" else point
+        claim = Claim(
+            kind=kind,
+            fun=Same(fun),
+            rule=None if rule is None or by_value else Same(rule),
+            layout=point.layout,
+            has_aux=has_aux,
+            holomorphic=holomorphic,
+            by_value=by_value,
+            captured=captured((fun, rule) if callable(rule) else fun),
+        )
+        return claim, point
+
+    claim, point = attempt(hold_static=False)
+    try:
+        claim, out, derivative, notes = inspect(claim, _shapes(point))
+    except NOT_TRACEABLE:
+        claim, point = attempt(hold_static=True)
+        claim, out, derivative, notes = inspect(claim, _shapes(point))
+    values: list[Any] = []
+    if by_value:
+        values = check_values(rule, point)
+    elif claim.by_value:  # the rule cannot be traced: ask it once
+        values = check_values(rule(*claim.layout.join(point.moving, point.held)), point)
+    elif derivative is not None:
+        check_leaves(f"the derivative that `{kind}` returned", derivative, point)
+    given = [jnp.result_type(leaf) for leaf in (values or derivative or [])]
+    if values and dtype == "float64":
+        values = [widen(value) for value in values]
+    if point.fixed:
+        notes = (NOTES["fixed"].format(leaves=", ".join(point.fixed)), *notes)
+    return Subject(claim, point, tuple(values), tuple(y.dtype for y in out), tuple(given), shipped, notes)
+
+
+def _shapes(point: Point) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+    def shape(leaf: Any) -> Any:
+        aval = jax.typeof(jnp.asarray(leaf)) if isinstance(leaf, (float, complex)) else leaf
+        return jax.ShapeDtypeStruct(np.shape(aval), jax.dtypes.canonicalize_dtype(aval.dtype, allow_extended_dtype=True))
+
+    return tuple(map(shape, point.moving)), tuple(map(shape, point.held))
+
+
+@functools.lru_cache(maxsize=64)
+def inspect(claim: Claim, shapes: Any) -> tuple[Claim, list[Any], list[Any] | None, tuple[str, ...]]:
+    """Trace once, without computing: how to evaluate the claim, its outputs' shapes and its derivative's."""
+    moving, held = list(shapes[0]), shapes[1]
+    out = jax.eval_shape(lambda m, h: primal(claim, m, h), moving, held)
+    check_output(claim, out)
+    notes: list[str] = []
+    derivative = None
+    if claim.rule is not None:
+        try:
+            derivative = jax.eval_shape(lambda m, h: _derivative(claim, m, h), moving, held)
+        except NOT_TRACEABLE:
+            if claim.kind != "grad":
+                raise
+            notes.append(NOTES["untraceable"])
+            claim = dataclasses.replace(claim, by_value=True, rule=None)
+    elif not claim.by_value:
+        claim = _choose_mode(claim, moving, held, notes)
+    found = jax.eval_shape(lambda m, h: outputs(claim, m, h), moving, held)
+    try:
+        batched = [jax.ShapeDtypeStruct((2, *leaf.shape), leaf.dtype) for leaf in moving]
+        jax.eval_shape(lambda m, h: jax.vmap(lambda x: outputs(claim, x, h))(m), batched, held)
+    except NotImplementedError:
+        notes.append(NOTES["no vmap"])
+        claim = dataclasses.replace(claim, vectorised=False)
+    return claim, found, derivative, tuple(notes)
+
+
+def _choose_mode(claim: Claim, moving: Any, held: Any, notes: list[str]) -> Claim:
+    """JAX's own derivative in its natural mode, or in the other one where the function has only that."""
+
+    def trace(claim: Claim) -> None:
+        def paired(m: Any, h: Any) -> Any:
+            out, pairing = linearise(claim, m, h, ())
+            return pairing(m, [jnp.ones_like(y) for y in out])
+
+        jax.eval_shape(paired, moving, held)
+
+    try:
+        trace(claim)
+        return claim
+    except (TypeError, ValueError, NotImplementedError) as error:
+        other = dataclasses.replace(claim, mode="other")
+        try:
+            trace(other)
+        except Exception:
+            raise error from None
+        missing, used = ("forward", "reverse") if claim.kind in ("jvp", "hvp") else ("reverse", "forward")
+        notes.append(NOTES["mode"].format(missing=missing, used=used))
+        return other
+
+
+def _derivative(claim: Claim, moving: Any, held: Any) -> list[Any] | None:
+    """The leaves that the user's rule returns, where they must look like the point."""
+    assert claim.rule is not None
+    args = claim.layout.join(moving, held)
+    if claim.kind == "grad":
+        return _named(lambda: moving_leaves(claim.layout, claim.rule.value(*args)))
+    if claim.kind == "vjp":
+        out, pull = claim.rule.value(*args)
+        ones = [jnp.ones_like(y) for y in jax.tree.leaves(out) if is_inexact(y)]
+        return _named(lambda: pulled_leaves(claim.layout, pull(fill_cotangent(out, ones))))
+    tangent = fill_tangent(claim.layout, moving, held)
+    if claim.kind == "hvp":
+        return _named(lambda: moving_leaves(claim.layout, claim.rule.value(args, tangent)))
+    value, change = claim.rule.value(args, tangent)
+    for path, y in jax.tree_util.tree_flatten_with_path(value)[0]:
+        if is_inexact(y):
+            _same_shape(path, y, change)
+    return None
+
+
+def _same_shape(path: Any, y: Any, change: Any) -> None:
+    """The tangent that a JVP returns must look like its output."""
+    found = dict(jax.tree_util.tree_flatten_with_path(change)[0]).get(path)
+    if found is None or np.shape(found) != np.shape(y):
+        name = jax.tree_util.keystr(path) or "the output"
+        had = "nothing" if found is None else f"shape {np.shape(found)}"
+        raise ValueError(f"the tangent that `jvp` returned has {had} at {name}, where the output has shape {np.shape(y)}")
+
+
+def _named(leaves: Callable[[], list[Any]]) -> list[Any]:
+    try:
+        return leaves()
+    except (ValueError, TypeError, KeyError, IndexError) as error:
+        if isinstance(error, NOT_TRACEABLE):
+            raise
+        raise ValueError(f"the derivative has another structure than `args[argnums]`: {error}") from error

@@ -1,0 +1,298 @@
+"""Measure a claim at every probe and step. All jit, vmap and chunking is here.
+
+One compiled program per function and shape does it all: it draws a direction from its seed, evaluates the function at
+x and at x + h v, x - h v for a chunk of steps at once, differences the outputs element by element, projects them on the
+cotangent, and pairs the claim. How many probes and steps are used is an argument, so that a closer look costs no
+second compilation. The segment integral of the claim (design of the second witness) is a program of its own.
+"""
+
+import contextlib
+import dataclasses
+import functools
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxgradsweep._claim import Claim, linearise, norm, outputs, widen_array
+from jaxgradsweep._probe import SCALES, Probes, cotangents, direction, random_bytes
+from jaxgradsweep._tree import wide_dtype
+
+NODES = (7, 15)  # Gauss-Legendre nodes of the two quadratures whose difference is the quadrature error
+MAX_PROBES, MAX_STEPS = 64, 84  # size of the result buffers of one call: a multiple of every chunk of steps
+CHUNKS = (21, 14, 7, 3, 1)  # steps evaluated at once
+POINT_BYTES = 2**16  # a point of at most this size is evaluated in the largest chunk
+CPU_CHUNK = 7  # larger points: 15 at once were the fastest on a CPU
+
+
+@dataclasses.dataclass(frozen=True)
+class Sweep:
+    """The raw measurements. `phi(t) = <u, F(x + t v)>`; rows are probes, columns are steps from large to small.
+
+    Attributes:
+        paths: names of the leaves that move.
+        leaf: which leaf each probe moves.
+        scale: "leaf", "component" or "basis": the scale of each probe's direction.
+        steps: relative steps h.
+        difference: phi(h) - phi(-h).
+        forward: phi(h) - phi(0).
+        backward: phi(0) - phi(-h).
+        roundoff: standard deviation that rounding the outputs alone gives to phi.
+        claimed: the claimed `<u, L v>`.
+        size: RMS size of the terms of the claimed pairing.
+        finite: whether F is finite at x.
+        eps: spacing at 1 of the outputs' least precise dtype.
+    """
+
+    paths: tuple[str, ...]
+    leaf: np.ndarray
+    scale: tuple[str, ...]
+    steps: np.ndarray
+    difference: np.ndarray
+    forward: np.ndarray
+    backward: np.ndarray
+    roundoff: np.ndarray
+    claimed: np.ndarray
+    size: np.ndarray
+    finite: np.ndarray
+    eps: float
+
+    @property
+    def derivative(self) -> np.ndarray:
+        """Central differences D(h)."""
+        return self.difference / (2 * self.steps)
+
+    @property
+    def second(self) -> np.ndarray:
+        """Second differences C(h) = phi(h) - 2 phi(0) + phi(-h)."""
+        return self.forward - self.backward
+
+    def select(self, rows: Any) -> "Sweep":
+        """The sweep of some of the probes."""
+        rows = np.arange(len(self.leaf))[rows]
+        picked = {name: getattr(self, name)[rows] for name in _PER_PROBE}
+        return dataclasses.replace(self, scale=tuple(self.scale[i] for i in rows), **picked)
+
+
+_PER_PROBE = ("leaf", "difference", "forward", "backward", "roundoff", "claimed", "size", "finite")
+_PER_STEP = ("difference", "forward", "backward", "roundoff")
+
+
+def join_probes(sweeps: Sequence[Sweep]) -> Sweep:
+    """One sweep from several over the same steps."""
+    picked = {name: np.concatenate([getattr(s, name) for s in sweeps]) for name in _PER_PROBE}
+    return dataclasses.replace(sweeps[0], scale=sum((s.scale for s in sweeps), ()), **picked)
+
+
+def nothing(probes: int, steps: int) -> dict[str, np.ndarray]:
+    """What a sweep holds where nothing could be measured."""
+    return {name: np.full((probes, steps), np.nan) for name in _PER_STEP}
+
+
+def extend(sweep: Sweep, rows: np.ndarray, outer: Sweep) -> Sweep:
+    """The sweep with larger steps in front for some of its probes; the others get NaN there."""
+    wide = {}
+    for name in _PER_STEP:
+        front = np.full((len(sweep.leaf), len(outer.steps)), np.nan)
+        front[rows] = getattr(outer, name)
+        wide[name] = np.concatenate([front, getattr(sweep, name)], axis=1)
+    return dataclasses.replace(sweep, steps=np.concatenate([outer.steps, sweep.steps]), **wide)
+
+
+@contextlib.contextmanager
+def precision(dtype: str) -> Iterator[None]:
+    """Double precision ("float64") or the caller's own ("native"); matmuls at the highest precision. Thread-local."""
+    wide = jax.enable_x64(True) if dtype == "float64" else contextlib.nullcontext()
+    with wide, jax.default_matmul_precision("highest"):
+        yield
+
+
+def chunk_of_steps(moving: Sequence[Any], batch_size: int | None, memory: int) -> int:
+    """How many steps to evaluate at once: each takes two points, and x itself comes along in every chunk."""
+    point = sum(np.size(leaf) * jnp.result_type(leaf).itemsize for leaf in moving)
+    limit = CHUNKS[0] if point <= POINT_BYTES else CPU_CHUNK
+    if batch_size is not None:
+        limit = (batch_size - 1) // 2
+    limit = min(limit, (memory // max(2 * point, 1) - 1) // 2)
+    return next((chunk for chunk in CHUNKS if chunk <= limit), 1)
+
+
+def measure(
+    claim: Claim,
+    point: tuple[Sequence[Any], Sequence[Any], Sequence[Any]],
+    paths: tuple[str, ...],
+    probes: Probes,
+    steps: np.ndarray,
+    chunk: int,
+    eps: float,
+) -> Sweep:
+    """Measure every probe at every step. Call it inside `precision`; the results are NumPy arrays."""
+    run = _sweep_program(claim, chunk)
+    width = -(-len(steps) // chunk) * chunk
+    padded = np.zeros(MAX_STEPS)
+    padded[: len(steps)] = steps
+    parts = []
+    for start in range(0, len(probes), MAX_PROBES):
+        part = probes.rows(slice(start, start + MAX_PROBES))
+        pad = MAX_PROBES - len(part)
+        rows = [np.pad(a, [(0, pad)] + [(0, 0)] * (a.ndim - 1)) for a in (part.leaf, part.scale, part.index, part.seed)]
+        counts = np.array([len(part), width // chunk], np.int32)
+        found = run(*point, rows, padded.astype(wide_dtype()), counts)
+        parts.append({name: np.asarray(value, np.float64)[: len(part)] for name, value in found.items()})
+    found = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    found.update({name: found[name][:, : len(steps)] for name in _PER_STEP})
+    found["finite"] = found["finite"] > 0
+    scale = tuple(SCALES[i] for i in probes.scale)
+    return Sweep(paths=paths, leaf=np.asarray(probes.leaf, np.int64), scale=scale, steps=np.array(steps, float), eps=eps, **found)
+
+
+@functools.lru_cache(maxsize=64)
+def _sweep_program(claim: Claim, chunk: int) -> Any:
+    """The compiled sweep of one claim. The cache is bounded: an old function's code goes when 64 newer ones came."""
+    return jax.jit(functools.partial(_sweep, claim, chunk))
+
+
+def _sweep(
+    claim: Claim, chunk: int, moving: Any, held: Any, values: Any, rows: Any, steps: Any, counts: Any
+) -> dict[str, Any]:
+    moving = [jnp.asarray(leaf) for leaf in moving]
+    out, pairing = linearise(claim, moving, held, values)
+    wide = wide_dtype()
+    grid = jnp.zeros((MAX_PROBES, MAX_STEPS), wide)
+    column = jnp.zeros(MAX_PROBES, wide)
+    found = {name: grid for name in _PER_STEP} | {name: column for name in ("claimed", "size", "finite")}
+
+    def one_probe(i: Any, found: dict[str, Any]) -> dict[str, Any]:
+        leaf, scale, index, seed = (row[i] for row in rows)
+        v = tangent(moving, leaf, scale, index, seed)
+        u = cotangents(out, seed)
+        claimed, size = pairing(v, u)
+
+        def one_chunk(j: Any, found: dict[str, Any]) -> dict[str, Any]:
+            h = jax.lax.dynamic_slice(steps, (j * chunk,), (chunk,))
+            new = differences(claim, moving, held, v, u, h)
+            placed = {k: jax.lax.dynamic_update_slice(found[k], new[k][None], (i, j * chunk)) for k in _PER_STEP}
+            return found | placed | {"finite": found["finite"].at[i].set(new["finite"])}
+
+        found = jax.lax.fori_loop(0, counts[1], one_chunk, found)
+        return found | {"claimed": found["claimed"].at[i].set(claimed), "size": found["size"].at[i].set(size)}
+
+    return jax.lax.fori_loop(0, counts[0], one_probe, found)
+
+
+def tangent(moving: Sequence[jax.Array], leaf: Any, scale: Any, index: Any, seed: Any) -> list[jax.Array]:
+    """The direction of one probe: zero but in the leaf that it moves."""
+    random = random_bytes(seed, max(x.size for x in moving))
+    drawn = [direction(x, random, scale, index) for x in moving]
+    return [jnp.where(leaf == i, v, jnp.zeros_like(v)) for i, v in enumerate(drawn)]
+
+
+def displaced(moving: Sequence[jax.Array], v: Sequence[jax.Array], t: jax.Array) -> list[jax.Array]:
+    """x + t v, in the leaves' own precision."""
+    return [x + (t.astype(jnp.finfo(x.dtype).dtype) * d).astype(x.dtype) for x, d in zip(moving, v, strict=True)]
+
+
+def differences(claim: Claim, moving: Any, held: Any, v: Any, u: Any, h: jax.Array) -> dict[str, jax.Array]:
+    """Differences of phi over one chunk of steps: element by element first, then projected on the cotangent."""
+    offsets = jnp.concatenate([jnp.zeros(1, h.dtype), h, -h])
+
+    def at(t: jax.Array) -> list[jax.Array]:
+        return outputs(claim, displaced(moving, v, t), held)
+
+    y = jax.vmap(at)(offsets) if claim.vectorised else jax.lax.map(at, offsets)
+    n, wide = len(h), wide_dtype()
+    y = [widen_array(a, wide) for a in y]
+    exact = [jnp.finfo(a.dtype).eps for a in jax.eval_shape(at, offsets[0])]
+    zero, plus, minus = [a[0] for a in y], [a[1 : n + 1] for a in y], [a[n + 1 :] for a in y]
+
+    def project(a: list[jax.Array], b: list[jax.Array]) -> jax.Array:
+        return sum(jnp.sum(jnp.real(w * (p - q)).reshape(n, -1), axis=1) for w, p, q in zip(u, a, b, strict=True))
+
+    def rounding(w: jax.Array, p: jax.Array, q: jax.Array, z: jax.Array, eps: Any) -> jax.Array:
+        return eps * jnp.abs(w) * jnp.maximum(jnp.maximum(jnp.abs(p), jnp.abs(q)), jnp.abs(z)) / np.sqrt(12)
+
+    levels = [rounding(*group) for group in zip(u, plus, minus, zero, exact, strict=True)]
+    centre = [jnp.broadcast_to(z, p.shape) for z, p in zip(zero, plus, strict=True)]
+    return {
+        "difference": project(plus, minus),
+        "forward": project(plus, centre),
+        "backward": project(centre, minus),
+        "roundoff": jax.vmap(norm)(levels),
+        "finite": jnp.all(jnp.stack([jnp.all(jnp.isfinite(z)) for z in zero])).astype(wide),
+    }
+
+
+@dataclasses.dataclass(frozen=True)
+class Segments:
+    """Integrals of the claim over [-h, h] along each probe, which the fundamental theorem equates with phi(h) - phi(-h).
+
+    Attributes:
+        steps: relative steps h.
+        integral: by 15 Gauss-Legendre nodes, [probes, steps].
+        rough: by 7 nodes.
+        centre: weight of the node at x itself in each, `h w_0` over h, for (15, 7) nodes.
+    """
+
+    steps: np.ndarray
+    integral: np.ndarray
+    rough: np.ndarray
+    centre: tuple[float, float]
+
+
+def integrate(
+    claim: Claim,
+    point: tuple[Sequence[Any], Sequence[Any], Sequence[Any]],
+    probes: Probes,
+    steps: np.ndarray,
+    chunk: int,
+) -> Segments:
+    """Integrate the claim along every probe. Call it inside `precision`."""
+    run = _segment_program(claim, 2 * chunk + 1)
+    padded = np.zeros(MAX_STEPS)
+    padded[: len(steps)] = steps
+    parts = []
+    for start in range(0, len(probes), MAX_PROBES):
+        part = probes.rows(slice(start, start + MAX_PROBES))
+        pad = MAX_PROBES - len(part)
+        rows = [np.pad(a, [(0, pad)] + [(0, 0)] * (a.ndim - 1)) for a in (part.leaf, part.scale, part.index, part.seed)]
+        counts = np.array([len(part), len(steps)], np.int32)
+        parts.append(np.asarray(run(*point, rows, padded.astype(wide_dtype()), counts), float)[:, : len(part), : len(steps)])
+    rough, integral = np.concatenate(parts, axis=1)
+    centre = [float(np.polynomial.legendre.leggauss(n)[1][n // 2]) for n in NODES]
+    return Segments(np.array(steps, float), integral, rough, (centre[1], centre[0]))
+
+
+@functools.lru_cache(maxsize=64)
+def _segment_program(claim: Claim, batch: int) -> Any:
+    return jax.jit(functools.partial(_segments, claim, batch))
+
+
+def _segments(
+    claim: Claim, batch: int, moving: Any, held: Any, values: Any, rows: Any, steps: Any, counts: Any
+) -> jax.Array:
+    moving = [jnp.asarray(leaf) for leaf in moving]
+    out, _ = linearise(claim, moving, held, values)
+    wide = wide_dtype()
+    rules = [np.polynomial.legendre.leggauss(n) for n in NODES]
+    nodes = jnp.asarray(np.concatenate([t for t, _ in rules]), wide)
+    weights = jnp.asarray(np.concatenate([w for _, w in rules]), wide)
+
+    def one_probe(i: Any, found: jax.Array) -> jax.Array:
+        leaf, scale, index, seed = (row[i] for row in rows)
+        v = tangent(moving, leaf, scale, index, seed)
+        u = cotangents(out, seed)
+
+        def claimed(t: jax.Array) -> jax.Array:
+            return linearise(claim, displaced(moving, v, t), held, values)[1](v, u)[0]
+
+        def one_step(j: Any, found: jax.Array) -> jax.Array:
+            h = steps[j]
+            size = min(batch, len(nodes)) if claim.vectorised else None
+            g = h * weights * jax.lax.map(claimed, h * nodes, batch_size=size)
+            return found.at[:, i, j].set(jnp.stack([jnp.sum(g[: NODES[0]]), jnp.sum(g[NODES[0] :])]))
+
+        return jax.lax.fori_loop(0, counts[1], one_step, found)
+
+    return jax.lax.fori_loop(0, counts[0], one_probe, jnp.zeros((2, MAX_PROBES, MAX_STEPS), wide))

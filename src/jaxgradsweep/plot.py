@@ -1,0 +1,215 @@
+"""A report as a figure: the error of the claim against the step. Only this module imports matplotlib; no pyplot."""
+
+import io
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullLocator
+
+from jaxgradsweep._report import Report
+from jaxgradsweep._verdict import Finding
+from jaxgradsweep._wording import Verdict
+from jaxgradsweep.text import leaf_name, number, relative_size, shorten
+
+MOST_PANELS = 6
+
+# The colours of Okabe and Ito, which stay distinct for every common kind of colour vision.
+_POINT = "#0072B2"
+_TRUNCATION = "#D55E00"
+_ROUNDOFF = "#009E73"
+_UNCERTAINTY = "#56B4E9"
+_CROSSOVER = "#CC79A7"
+_PLATEAU = "#E69F00"
+_TRUSTED = "#000000"  # as a faint grey
+
+_SMALLEST, _LARGEST = 1e-300, 1e300  # what a log axis can still show
+
+
+def plot_report(report: Report, ax: Axes | None = None) -> Figure | Axes:
+    """Draw the error of each finding against the step, the worst findings first.
+
+    Args:
+        report: What a check found.
+        ax: Axes to draw the worst finding into. By default a new figure gets up to six panels.
+
+    Returns:
+        The new figure, or the axes that were given.
+    """
+    worst_first = _worst_first(report.findings)
+    if ax is not None:
+        return plot_finding(report, worst_first[0], ax) if worst_first else _say_so(ax, "nothing was probed")
+    shown = worst_first[:MOST_PANELS]
+    columns = min(len(shown), 3 if len(shown) > 4 else 2) or 1
+    rows = -(-len(shown) // columns) or 1
+    figure = Figure(figsize=(1.8 + 4.6 * columns, 1.2 + 3.5 * rows), layout="constrained")
+    panels = list(figure.subplots(rows, columns, squeeze=False).flat)
+    if not shown:
+        _say_so(panels[0], "nothing was probed")
+    for panel, finding in zip(panels, shown, strict=False):
+        plot_finding(report, finding, panel)
+        panel.get_legend().remove()
+    for panel in panels[max(len(shown), 1) :]:
+        panel.remove()
+    if shown:
+        _share_legend(figure, 3 if columns == 1 else 5)
+    if len(worst_first) > len(shown):
+        left_out = len(worst_first) - len(shown)
+        figure.suptitle(f"the {len(shown)} worst of {len(worst_first)} leaves; {left_out} are left out")
+    return figure
+
+
+def plot_finding(report: Report, finding: Finding, ax: Axes | None = None) -> Axes:
+    """Draw how far the central differences of one probe are from the claim, against the step, on log axes.
+
+    A right claim leaves a V: truncation, which falls with the step as h^2, and roundoff, which rises as 1/h. A wrong
+    one leaves a plateau. If the claim is not finite, the differences are held against their own limit instead.
+
+    Args:
+        report: What a check found.
+        finding: One of `report.findings`; its deciding probe is drawn.
+        ax: Axes to draw into; by default those of a new figure.
+
+    Returns:
+        The axes.
+    """
+    if ax is None:
+        ax = Figure(figsize=(6.4, 4.8), layout="constrained").subplots()
+    ax.set(xscale="log", yscale="log", xlabel="relative step h")
+    off = f", off by {number(abs(finding.error))}" if finding.verdict is Verdict.WRONG else ""
+    ax.set_title(
+        f"{shorten(leaf_name(finding.path), 44)}: {finding.verdict}{off}\n"
+        f"{finding.reason}, detection limit {number(finding.resolution)}",
+        fontsize="medium",
+        parse_math=False,
+    )
+    if not 0 <= finding.probe < report.sweep.claimed.size or report.sweep.steps.size == 0:
+        return _say_so(ax, "nothing was measured")
+    against_claim = np.isfinite(finding.claimed)
+    ax.set_ylabel(f"relative error |D(h) − {'claim' if against_claim else 'estimate'}|")
+    _draw(ax, report, finding, finding.claimed if against_claim else finding.estimate)
+    return ax
+
+
+def render_svg(report: Report) -> str:
+    """Return a figure of the worst finding as an SVG element for a page."""
+    figure = Figure(figsize=(6.4, 4.8), layout="constrained")
+    plot_report(report, figure.subplots())
+    buffer = io.StringIO()
+    figure.savefig(buffer, format="svg", metadata={"Date": None})
+    return buffer.getvalue()[buffer.getvalue().index("<svg") :]
+
+
+def _draw(ax: Axes, report: Report, finding: Finding, reference: float) -> None:
+    steps, row = report.sweep.steps, finding.probe
+    size = relative_size(report, finding)
+    with np.errstate(all="ignore"):
+        errors = (report.sweep.derivative[row] - reference) / size
+        levels = [abs(finding.error)] if finding.verdict is Verdict.WRONG else []
+        levels.append(finding.uncertainty / size)
+    ax.set_xlim(steps.min() / 2, steps.max() * 2)
+    ax.set_ylim(*_vertical_range(np.concatenate([np.abs(errors), levels])))
+    _draw_points(ax, steps, errors)
+    _draw_model(ax, report, finding, size)
+    _draw_limits(ax, report, finding, levels)
+    _set_ticks(ax)
+    ax.legend(fontsize="small", framealpha=0.9)
+
+
+def _draw_points(ax: Axes, steps: Float[np.ndarray, " steps"], errors: Float[np.ndarray, " steps"]) -> None:
+    style = {"linestyle": "", "color": _POINT, "zorder": 3}
+    positive, negative = errors > 0, errors < 0
+    finite = np.isfinite(errors)
+    if np.any(positive & finite):
+        ax.plot(steps[positive & finite], errors[positive & finite], "o", label="D(h) above the claim", **style)
+    if np.any(negative & finite):
+        below = negative & finite
+        ax.plot(steps[below], -errors[below], "o", markerfacecolor="white", label="D(h) below the claim", **style)
+    edge = {**style, "transform": ax.get_xaxis_transform()}
+    if np.any(errors == 0):
+        bottom = np.full(np.count_nonzero(errors == 0), 0.02)
+        ax.plot(steps[errors == 0], bottom, "|", markersize=9, label="no difference at all", **edge)
+    if not np.all(finite):
+        top = np.full(np.count_nonzero(~finite), 0.98)
+        ax.plot(steps[~finite], top, "x", markersize=5, label="not finite, or not tried", **edge)
+    if not np.any(finite):
+        _say_so(ax, "no finite difference at any step")
+
+
+def _draw_model(ax: Axes, report: Report, finding: Finding, size: float) -> None:
+    """Draw what the fit says of the function alone: truncation, roundoff, their crossover, and the steps it trusts."""
+    fit, row = report.fit, finding.probe
+    left, right = ax.get_xlim()
+    x = np.geomspace(left, right, 200)
+    order = fit.order[row] if np.isfinite(fit.order[row]) else 2.0
+    exponent = round(order) if abs(order - round(order)) < 0.2 else round(order, 1)
+    with np.errstate(all="ignore"):
+        truncation = np.abs(fit.coefficient[row]) * x**order / size
+        roundoff = fit.noise[row] / (np.sqrt(2) * x) / size
+    _draw_curve(ax, x, truncation, linestyle="--", color=_TRUNCATION, label=f"truncation, $h^{{{exponent}}}$")
+    _draw_curve(ax, x, roundoff, linestyle="-.", color=_ROUNDOFF, label="roundoff, $1/h$")
+    if left < fit.crossover[row] < right:
+        ax.axvline(fit.crossover[row], linestyle=":", color=_CROSSOVER, linewidth=2, label="crossover")
+    if fit.reach[row] > left:
+        ax.axvspan(left, min(fit.reach[row], right), color=_TRUSTED, alpha=0.06, linewidth=0, label="trusted steps")
+
+
+def _draw_limits(ax: Axes, report: Report, finding: Finding, levels: Sequence[float]) -> None:
+    """Draw how well the limit of small steps is known, and the plateau that a wrong claim leaves."""
+    bottom, _ = ax.get_ylim()
+    *plateau, uncertainty = levels
+    if bottom < uncertainty < np.inf:
+        ax.axhspan(bottom, uncertainty, color=_UNCERTAINTY, alpha=0.3, linewidth=0, label="uncertainty of the estimate")
+    for level in plateau:
+        if 0 < level < np.inf:
+            ax.axhline(level, color=_PLATEAU, linewidth=2, label="plateau: error of the claim")
+
+
+def _draw_curve(ax: Axes, x: np.ndarray, y: np.ndarray, **style: Any) -> None:
+    bottom, top = ax.get_ylim()
+    seen = (y >= bottom / 10) & (y <= top * 10)
+    if np.any(seen):
+        ax.plot(x[seen], y[seen], **style)
+
+
+def _vertical_range(values: Float[np.ndarray, " values"]) -> tuple[float, float]:
+    drawn = values[(values > 0) & np.isfinite(values)]
+    if drawn.size == 0:
+        return 1e-17, 1.0
+    return max(drawn.min() / 4, _SMALLEST), 4 * min(drawn.max(), _LARGEST)
+
+
+def _set_ticks(ax: Axes) -> None:
+    for axis in (ax.xaxis, ax.yaxis):
+        axis.set_major_locator(LogLocator(numticks=7))
+        axis.set_minor_locator(NullLocator())
+    ax.grid(True, which="major", linewidth=0.4, alpha=0.5)
+
+
+def _share_legend(figure: Figure, columns: int) -> None:
+    """Give all panels one legend under the figure."""
+    handles = {}
+    for panel in figure.axes:
+        handles.update({label: handle for handle, label in zip(*panel.get_legend_handles_labels(), strict=True)})
+    labels = sorted(handles, key=lambda label: not label.startswith("D(h)"))
+    figure.legend(
+        [handles[label] for label in labels], labels, loc="outside lower center", ncols=columns, fontsize="small"
+    )
+
+
+def _worst_first(findings: Sequence[Finding]) -> list[Finding]:
+    rank = {Verdict.WRONG: 0, Verdict.UNRESOLVED: 1, Verdict.CORRECT: 2}
+
+    def badness(finding: Finding) -> tuple[int, float]:
+        size = abs(finding.error) if finding.verdict is Verdict.WRONG else finding.resolution
+        return rank[finding.verdict], -size if size == size else -np.inf
+
+    return sorted(findings, key=badness)
+
+
+def _say_so(ax: Axes, words: str) -> Axes:
+    ax.text(0.5, 0.5, words, transform=ax.transAxes, ha="center", va="center")
+    return ax

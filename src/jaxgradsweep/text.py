@@ -1,0 +1,258 @@
+"""A report in words: the verdict in one line, a table of leaves, what to do, and the figures that others print."""
+
+import html
+import textwrap
+from collections.abc import Iterable, Sequence
+
+from jaxgradsweep._report import TOTAL, Report
+from jaxgradsweep._verdict import Finding
+from jaxgradsweep._wording import LIMIT, MEASURABLY_OFF, MEASURED_IS_BETTER, NOTHING_PROBED, Verdict
+
+WIDTH = 110  # columns of the text
+VERDICT_WIDTH = 130  # the verdict is one line, unless it names many leaves
+MOST_ROWS = 40  # a longer table hides what matters
+MOST_NAMES = 6  # leaves named in one sentence
+LONGEST_NAME = 100  # columns of a leaf's name in a sentence
+SHORTEST_PATH = 16  # columns that a leaf's name keeps, whatever else the table holds
+
+_COLUMNS = ("leaf", "shape", "verdict", "reason", "relative error", "limit", "slope", "crossover")
+_NUMBER_COLUMNS = ("directional derivative of", "claimed", "estimated")
+_FIGURES = ("cs231n", "ratio", "sum_ratio", "max_normalised")
+_FIGURE_COLUMNS = ("leaf", "cs231n", "ratio", "sum ratio", "max norm.", "same sign")
+_RULE_COLUMNS = ("leaf", "cs231n says", "ratio says", "sum ratio says", "the sweep says")
+_FORMULAS = """\
+with a = claimed and n = numeric directional derivatives
+  cs231n     max |a - n| / max(1e-8, |a| + |n|)   Stanford CS231n: 1e-2, 1e-4, 1e-7
+  ratio      ||a - n|| / (||a|| + ||n||)          deeplearning.ai: 1e-3, 1e-5, 1e-7
+  sum ratio  ||a - n|| / ||a + n||                Stanford UFLDL: 1e-9
+  max norm.  max |a - n| / max(|a|, |n|)"""
+
+
+def render(report: Report) -> str:
+    """Return the report as plain text, without control codes and at most about 110 columns wide.
+
+    Args:
+        report: What a check found.
+
+    Returns:
+        The verdict with its detection limit and tolerance, a table with a row per leaf, the reason of each finding
+        that is not `CORRECT`, each distinct advice once, the numbers that disagree, the notes, and how much was
+        evaluated where.
+    """
+    return "\n\n".join(filter(None, [verdict_line(report), _leaf_table(report), *_explanations(report)]))
+
+
+def render_classic(report: Report) -> str:
+    """Return the familiar figures of other checkers as a table, with what each rule of thumb would have said.
+
+    Args:
+        report: What a check found.
+
+    Returns:
+        The figures and what the rules say of them, for each leaf and for all together, the formulas, and why the
+        measured detection limit is the better judge.
+    """
+    figures = [
+        (leaf_name(each.path), *(number(getattr(each, name)) for name in _FIGURES), f"{each.same_sign:.0%}")
+        for each in report.classic
+    ]
+    measured = {each.path: f"{each.verdict}, limit {number(each.resolution)}" for each in report.findings}
+    measured[TOTAL] = f"{report.verdict}, limit {number(report.resolution)}"
+    rules = [
+        (leaf_name(each.path), *each.rules_of_thumb().values(), measured.get(each.path, "-")) for each in report.classic
+    ]
+    tables = [_table(_FIGURE_COLUMNS, figures, numeric=range(1, 6)), _table(_RULE_COLUMNS, rules)]
+    return "\n\n".join([*map("\n".join, tables), _FORMULAS, textwrap.fill(MEASURED_IS_BETTER, WIDTH)])
+
+
+def render_html(report: Report) -> str:
+    """Return the verdict, the table and the advice as escaped HTML, small enough for a notebook's cell."""
+    head = "".join(f"<th>{html.escape(title)}</th>" for title in _COLUMNS)
+    body = "".join(
+        f"<tr>{''.join(f'<td>{html.escape(cell)}</td>' for cell in _cells(report, finding))}</tr>"
+        for finding in _shown(report.findings)
+    )
+    words = "\n\n".join(filter(None, [_left_out(report), *_explanations(report)]))
+    return (
+        f"<p><strong>{html.escape(_joined(verdict_line(report)))}</strong></p>"
+        f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+        f"<pre>{html.escape(words)}</pre>"
+    )
+
+
+def verdict_line(report: Report) -> str:
+    """Return the verdict, the leaves that it is about unless it is `CORRECT`, the detection limit and the tolerance."""
+    if not report.findings:
+        return f"{report.verdict}: {NOTHING_PROBED}"
+    measured = "as asked" if report.environment.get("rtol", "None") != "None" else "measured"
+    tolerance = f"tolerance {number(report.tolerance)}, {measured}"
+    decisive = [finding for finding in report.findings if finding.verdict is report.verdict]
+    line = f"{report.verdict}{'' if report.ok else f' in {_names(decisive)}'}: {report.verdict.value}"
+    if report.verdict is Verdict.WRONG:
+        worst = max(decisive, key=lambda finding: _badness(finding.error))
+        line += f"; off by {number(abs(worst.error))} (detection limit {number(worst.resolution)}, {tolerance})"
+    elif report.verdict is Verdict.UNRESOLVED:
+        line += f" (detection limit {number(report.resolution)}, {tolerance})"
+    else:
+        line += f"; {LIMIT.format(limit=number(report.resolution))} ({tolerance})"
+    if off := [finding for finding in report.findings if is_measurably_off(finding)]:
+        largest = max(abs(finding.error) for finding in off)
+        line += f"; {MEASURABLY_OFF.format(error=number(largest), leaves=_names(off))}"
+    return textwrap.fill(line, VERDICT_WIDTH, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
+
+
+def is_measurably_off(finding: Finding) -> bool:
+    """Whether a discrepancy was seen that is too small to matter: `CORRECT`, but the error lies outside its bound."""
+    return finding.verdict is Verdict.CORRECT and abs(finding.error) > finding.resolution
+
+
+def relative_size(report: Report, finding: Finding) -> float:
+    """Return the directional derivative that an error of 1 means for a finding."""
+    probed = 0 <= finding.probe < report.sweep.size.size
+    sizes = (report.sweep.size[finding.probe] if probed else 0.0, abs(finding.estimate))
+    stated = finding.evidence.get("size", max(size if size < float("inf") else 0.0 for size in sizes))
+    return float(stated) if isinstance(stated, (int, float)) and 0 < stated < float("inf") else 1.0
+
+
+def number(value: float | None) -> str:
+    """Write a number with two or three digits: 0.031, 120, 3.1e-10; "-" stands for None."""
+    if value is None:
+        return "-"
+    if value == 0 or 1e-2 <= abs(value) < 999.5:
+        return f"{value:.3g}"
+    mantissa, exponent, power = f"{value:.1e}".partition("e")
+    return f"{mantissa.removesuffix('.0')}{exponent}{int(power)}" if exponent else mantissa
+
+
+def leaf_name(path: str) -> str:
+    """Name a leaf: its path with control codes made visible, or words where the whole argument is one array."""
+    return _printable(path) or "(argument)"
+
+
+def shorten(text: str, width: int) -> str:
+    """Cut a text down to a width by leaving out its middle."""
+    if len(text) <= width:
+        return text
+    tail = (width - 3) // 2
+    return f"{text[: width - 3 - tail]}...{text[len(text) - tail :]}"
+
+
+def _leaf_table(report: Report) -> str:
+    rows = [_cells(report, finding) for finding in _shown(report.findings)]
+    lines = _table(_COLUMNS, rows, numeric=(4, 5, 6, 7)) if rows else []
+    return "\n".join([*lines, *filter(None, [_left_out(report)])])
+
+
+def _cells(report: Report, finding: Finding) -> tuple[str, ...]:
+    uncertainty = number(finding.uncertainty / relative_size(report, finding))
+    return (
+        leaf_name(finding.path),
+        shorten(str(finding.shape), 18),
+        str(finding.verdict),
+        str(finding.reason),
+        f"{number(finding.error)} +- {uncertainty}",
+        number(finding.resolution),
+        "-" if finding.slope is None else f"{finding.slope:.2f}",
+        number(finding.crossover),
+    )
+
+
+def _table(titles: Sequence[str], rows: Sequence[Sequence[str]], numeric: Sequence[int] = ()) -> list[str]:
+    """Align columns, numbers to the right. Names that shortening would make alike get a line of their own."""
+    widths = [max(map(len, column)) for column in zip(titles, *rows, strict=True)]
+    widths[0] = min(widths[0], max(SHORTEST_PATH, WIDTH - sum(widths[1:]) - 2 * (len(widths) - 1)))
+    labels = [shorten(row[0], widths[0]) for row in rows]
+    lines = []
+    for label, row in zip([titles[0], *labels], [titles, *rows], strict=True):
+        if labels.count(label) > 1:
+            lines.append(row[0])
+            label = ""
+        cells = zip([label, *row[1:]], widths, strict=True)
+        aligned = (cell.rjust(width) if i in numeric else cell.ljust(width) for i, (cell, width) in enumerate(cells))
+        lines.append("  ".join(aligned).rstrip())
+    return lines
+
+
+def _shown(findings: Sequence[Finding]) -> list[Finding]:
+    """Choose the rows of the table: all if they are few, else those that are not correct before the others."""
+    by_interest = sorted(range(len(findings)), key=lambda i: findings[i].verdict is Verdict.CORRECT)
+    return [findings[i] for i in sorted(by_interest[:MOST_ROWS])]
+
+
+def _left_out(report: Report) -> str:
+    shown = {id(finding) for finding in _shown(report.findings)}
+    rest = [finding for finding in report.findings if id(finding) not in shown]
+    counts = [(verdict, sum(finding.verdict is verdict for finding in rest)) for verdict in Verdict]
+    counted = ", ".join(f"{count} {verdict}" for verdict, count in counts if count)
+    return f"and {len(rest)} more leaves: {counted}" if rest else ""
+
+
+def _explanations(report: Report) -> list[str]:
+    return [_why(report), _advice(report), _numbers(report), _notes(report), _footer(report)]
+
+
+def _why(report: Report) -> str:
+    return _section("why", ((finding.reason.value, finding) for finding in _not_correct(report)))
+
+
+def _numbers(report: Report) -> str:
+    """Set claimed and estimated derivatives side by side where they do not agree."""
+    rows = [
+        (
+            leaf_name(finding.path),
+            f"{finding.claimed:.10g}",
+            f"{finding.estimate:.10g} +- {number(finding.uncertainty)}",
+        )
+        for finding in _shown(_not_correct(report))
+    ]
+    return "\n".join(_table(_NUMBER_COLUMNS, rows, numeric=(1, 2))) if rows else ""
+
+
+def _not_correct(report: Report) -> list[Finding]:
+    return [finding for finding in report.findings if finding.verdict is not Verdict.CORRECT]
+
+
+def _advice(report: Report) -> str:
+    return _section("what to do", ((finding.advice, finding) for finding in report.findings if finding.advice))
+
+
+def _section(title: str, said: Iterable[tuple[str, Finding]]) -> str:
+    """Write each distinct sentence once, after the names of its leaves."""
+    leaves: dict[str, list[Finding]] = {}
+    for sentence, finding in said:
+        leaves.setdefault(sentence, []).append(finding)
+    return _items(title, [f"{_names(findings)}: {sentence}" for sentence, findings in leaves.items()])
+
+
+def _notes(report: Report) -> str:
+    return _items("notes", report.notes)
+
+
+def _items(title: str, sentences: Sequence[str]) -> str:
+    wrap = textwrap.TextWrapper(WIDTH, initial_indent="  ", subsequent_indent="    ", break_on_hyphens=False)
+    return (
+        "\n".join([title, *(wrap.fill(_printable(_joined(sentence))) for sentence in sentences)]) if sentences else ""
+    )
+
+
+def _footer(report: Report) -> str:
+    known = [report.environment[name] for name in ("dtype", "backend", "device") if name in report.environment]
+    return _printable(", ".join([f"{report.evaluations:,} evaluations of the function", *dict.fromkeys(known)]))
+
+
+def _names(findings: Sequence[Finding]) -> str:
+    names = [shorten(leaf_name(finding.path), LONGEST_NAME) for finding in findings]
+    more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
+    return ", ".join(names[:MOST_NAMES]) + more
+
+
+def _badness(error: float) -> float:
+    return abs(error) if error == error else float("inf")
+
+
+def _joined(lines: str) -> str:
+    return " ".join(lines.split())
+
+
+def _printable(text: str) -> str:
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
