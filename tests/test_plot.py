@@ -90,6 +90,12 @@ def test_the_trusted_steps_end_at_the_reach_of_the_fit():
     assert box.x1 == pytest.approx(0.25)
 
 
+def test_no_step_is_called_trusted_where_the_fit_has_no_error_bar():
+    row = {**examples.probe(np.exp, 1.0, 1.0), "uncertainty": np.inf}
+    ax = plot.plot_finding(report := examples.report([row], [examples.finding()]), report.findings[0])
+    assert "trusted steps" not in drawn(ax)
+
+
 def test_a_wrong_claim_has_a_plateau_at_its_error():
     plateau = drawn(panel(examples.wrong))["plateau: error of the claim"]
     assert set(plateau.get_ydata()) == {0.0099}
@@ -181,7 +187,7 @@ def test_more_than_six_findings_are_cut_to_six_and_counted():
     leaves = [examples.finding(f"['{i}']", row=i, resolution=i * 1e-12) for i in range(9)]
     figure = plot.plot_report(examples.report([examples.probe(np.exp, 1.0, 1.0)] * 9, leaves))
     assert [ax.get_title().split(":")[0] for ax in figure.axes] == [f"['{i}']" for i in (8, 7, 6, 5, 4, 3)]
-    assert figure.get_suptitle() == "the 6 worst of 9 leaves; 3 are left out"
+    assert figure.get_suptitle() == "the 6 worst of 9 leaves, 3 left out"
 
 
 @pytest.mark.parametrize("count", range(1, 7))

@@ -58,7 +58,7 @@ def plot_report(report: Report, ax: Axes | None = None) -> Figure | Axes:
         _share_legend(figure, 3 if columns == 1 else 5)
     if len(worst_first) > len(shown):
         left_out = len(worst_first) - len(shown)
-        figure.suptitle(f"the {len(shown)} worst of {len(worst_first)} leaves; {left_out} are left out")
+        figure.suptitle(f"the {len(shown)} worst of {len(worst_first)} leaves, {left_out} left out")
     return figure
 
 
@@ -153,7 +153,7 @@ def _draw_model(ax: Axes, report: Report, finding: Finding, size: float) -> None
     _draw_curve(ax, x, roundoff, linestyle="-.", color=_ROUNDOFF, label="roundoff, $1/h$")
     if left < fit.crossover[row] < right:
         ax.axvline(fit.crossover[row], linestyle=":", color=_CROSSOVER, linewidth=2, label="crossover")
-    if fit.reach[row] > left:
+    if fit.reach[row] > left and np.isfinite(fit.uncertainty[row]):
         ax.axvspan(left, min(fit.reach[row], right), color=_TRUSTED, alpha=0.06, linewidth=0, label="trusted steps")
 
 
