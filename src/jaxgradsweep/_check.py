@@ -21,7 +21,16 @@ def check_grad(
     **settings: Any,
 ) -> Report:
     """Check the gradient of a scalar function."""
-    return examine("grad", fun, args, argnums=argnums, rule=grad, settings=settings_from(settings), has_aux=has_aux, holomorphic=holomorphic)
+    return examine(
+        "grad",
+        fun,
+        args,
+        argnums=argnums,
+        rule=grad,
+        settings=settings_from(settings),
+        has_aux=has_aux,
+        holomorphic=holomorphic,
+    )
 
 
 def check_vjp(fun, args, *, argnums=0, has_aux=False, vjp=None, **settings):

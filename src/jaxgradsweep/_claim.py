@@ -184,7 +184,9 @@ def fill_cotangent(out: Any, u: Arrays) -> Any:
     """A cotangent in the structure of the output: `u` where it is inexact, zeros of dtype float0 elsewhere."""
     leaves, treedef = jax.tree.flatten(out)
     values = iter(u)
-    filled = [next(values).astype(y.dtype) if is_inexact(y) else np.zeros(np.shape(y), jax.dtypes.float0) for y in leaves]
+    filled = [
+        next(values).astype(y.dtype) if is_inexact(y) else np.zeros(np.shape(y), jax.dtypes.float0) for y in leaves
+    ]
     return treedef.unflatten(filled)
 
 

@@ -23,6 +23,7 @@ from jaxgradsweep._wording import NOTES, Reason, Verdict, advice_for
 
 MORE_DIRECTIONS = 2  # further directions of each scale in a second look
 FARTHER = 3  # where a function raises at far points, so many steps are dropped at a time
+REFINE = 10.0  # a detection limit so many times coarser than the finest tolerance is worth larger steps
 OUTWARD = (Reason.ROUNDOFF, Reason.TRUNCATION, Reason.NOISE)  # what larger steps may decide
 SEGMENT_STEPS = 4  # the identity is asked at every second step down to 2^-24
 SEVERITY = {Verdict.CORRECT: 0, Verdict.UNRESOLVED: 1, Verdict.WRONG: 2}
@@ -190,7 +191,8 @@ def conclude(subject: Subject, settings: Settings, dtype: str) -> Report:
     """Look, look again where needed, and write the report."""
     criteria = criteria_for(subject.bits, settings.rtol)
     own = criteria_for(min(subject.bits, subject.claim_bits))
-    criteria = dataclasses.replace(criteria, finest=own.finest, rounding=own.rounding)
+    inner = criteria_for(min(subject.bits, subject.inner_bits)).rounding if subject.inner_bits < subject.bits else 0
+    criteria = dataclasses.replace(criteria, finest=max(own.finest, inner), rounding=own.rounding)
     instrument = Instrument(subject, settings, criteria)
     steps = grid_for(subject, settings)
     everything = list(range(len(subject.point.paths)))
@@ -209,7 +211,23 @@ def conclude(subject: Subject, settings: Settings, dtype: str) -> Report:
         if blurred and settings.steps is None:
             look = instrument.look_outward(look, blurred)
             findings = look.findings(subject)
+    if settings.steps is None:
+        look, findings = refined(instrument, look, findings)
     return report_on(subject, instrument, look, findings, settings, dtype)
+
+
+def refined(instrument: Instrument, look: Look, findings: list[Finding]) -> tuple[Look, list[Finding]]:
+    """Larger steps for leaves that are right, but with a coarse detection limit; dropped if that gains nothing."""
+    limit = REFINE * look.criteria.finest
+    coarse = [
+        i for i, finding in enumerate(findings) if finding.verdict is Verdict.CORRECT and finding.resolution > limit
+    ]
+    if not coarse or len(look.sweep.steps) > len(step_grid(52)):
+        return look, findings
+    wider = instrument.look_outward(look, coarse)
+    again = wider.findings(instrument.subject)
+    gains = all(again[i].resolution < findings[i].resolution for i in coarse)
+    return (wider, again) if gains else (look, findings)
 
 
 def grid_for(subject: Subject, settings: Settings) -> np.ndarray:

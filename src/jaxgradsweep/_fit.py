@@ -18,6 +18,9 @@ COVERAGE = 3.0  # quoted uncertainty over the larger of statistical error and ch
 NOISE_RUN = 6  # steps in a row that a noise level must last
 ROUGH_GAIN = 10.0  # odd powers of h (a jump in the second derivative) are allowed where they gain at least so much
 GROWTH = 4.0  # truncation grows at least so much in three steps: a slope above 2/3
+STILL = 30.0  # phi stands still where it moves by at most so many standard deviations of its noise
+LEAP = 6.0  # noise does not grow so much from one step to the next
+STRUCTURE = 100.0  # noise that falls to so small a part of itself as h grows is unresolved structure
 NOISE_STEP = 10.0  # a second noise level lies at least this far above the first
 CHI2_SLACK = 3.0  # accepted excess of reduced chi^2, in its own standard deviations
 OUTLIER = 5.0  # largest accepted residual, in standard deviations of the noise
@@ -45,6 +48,8 @@ class Fit:
         reach: largest step of the trusted window.
         kink: jump of the slope at x, from C(h) / h.
         kink_uncertainty: its error bar.
+        kink_width: the same with no cancellation between outputs: how far apart valid subgradients can lie.
+        still: whether phi moves by no more than its noise at any step.
         jump: jump of phi at x.
         jump_uncertainty: its error bar.
         growth: exponent p in |phi(h) - phi(-h)| ~ h^p for the smallest steps above the noise.
@@ -68,6 +73,8 @@ class Fit:
     reach: np.ndarray
     kink: np.ndarray
     kink_uncertainty: np.ndarray
+    kink_width: np.ndarray
+    still: np.ndarray
     jump: np.ndarray
     jump_uncertainty: np.ndarray
     growth: np.ndarray
@@ -146,9 +153,7 @@ def extrapolate(values: np.ndarray, noise: np.ndarray, first: np.ndarray, window
     fits = chi2 <= 1 + CHI2_SLACK * np.sqrt(2 / windows.freedom)
     fits &= np.max(np.abs(scaled), axis=2) <= OUTLIER
     fits &= windows.eligible & (windows.start >= first[:, None])
-    change = np.maximum(
-        np.abs(estimate - estimate[:, windows.smaller]), np.abs(estimate - estimate[:, windows.richer])
-    )
+    change = np.maximum(np.abs(estimate - estimate[:, windows.smaller]), np.abs(estimate - estimate[:, windows.richer]))
     bar = np.where(fits, np.maximum(statistical, change), np.inf)
     best = np.argmin(bar, axis=1)
     rows = np.arange(len(values))
@@ -161,8 +166,26 @@ def prefer(a: Extrapolation, b: Extrapolation, where: np.ndarray) -> Extrapolati
     return Extrapolation(*(np.where(where, p, q) for p, q in zip(vars(a).values(), vars(b).values(), strict=True)))
 
 
-def noise_levels(half: np.ndarray, floor: np.ndarray, first: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+@dataclasses.dataclass(frozen=True)
+class Noise:
     """Standard deviation of `half = (phi(h) - phi(-h)) / 2` at every step, at two levels.
+
+    Attributes:
+        lower: that of the smallest steps.
+        upper: a higher level at larger steps; NaN without one.
+        onset: the column where the higher level begins.
+        hidden: size of what looks like noise at the smallest steps and is gone at larger ones: it may be structure on
+            a scale that no step resolves, with a slope of up to its size over the smallest step.
+    """
+
+    lower: np.ndarray
+    upper: np.ndarray
+    onset: np.ndarray
+    hidden: np.ndarray
+
+
+def noise_levels(half: np.ndarray, floor: np.ndarray, first: np.ndarray) -> Noise:
+    """Measure the noise.
 
     Noise is what remains when smooth terms, kinks and jumps are removed by the stencil and what then does not grow
     with h faster than the rounding `floor` of the outputs does. The first level is that of the smallest steps, and it
@@ -176,15 +199,25 @@ def noise_levels(half: np.ndarray, floor: np.ndarray, first: np.ndarray) -> tupl
     usable = (np.arange(count)[None] >= first[:, None])[:, ::-1]
     ratio = np.where(usable, residue / base, np.inf)
     middle = np.maximum(running_median(ratio), 1)
-    end = onset_of_growth(middle)
+    mean = np.sqrt(running_mean(np.where(usable, ratio, np.inf) ** 2))
+    end = onset_of_growth(middle, mean)
     local = np.sqrt(running_mean(np.where(usable, residue, 0) ** 2))
     local = np.where(np.arange(count)[None] <= end[:, None], local, 0)
     level = np.maximum.accumulate(local, axis=1)
     at_end = np.take_along_axis(level, end[:, None], axis=1)
     growth = np.maximum(base / np.take_along_axis(base, end[:, None], axis=1), 1)
     lower = np.where(np.arange(count)[None] <= end[:, None], level, at_end * growth)
-    upper = second_level(residue, ratio, middle, np.max(lower / base, axis=1), end)
-    return spread_over(lower, floor), spread_over(upper[:, None] * np.maximum(base / base[:, :1], 1), floor)
+    upper, onset = second_level(residue, ratio, middle, np.max(lower / base, axis=1), end)
+    later = np.where(usable, np.sqrt(running_mean(residue**2)), np.inf)
+    fallen = np.where(np.arange(count)[None] > count // 4, later, np.inf).min(axis=1)
+    peak = np.max(np.where(np.arange(count)[None] <= end[:, None], level, 0), axis=1)
+    structured = (peak > STRUCTURE * fallen) & (peak > STRUCTURE * np.take_along_axis(base, end[:, None], axis=1)[:, 0])
+    return Noise(
+        lower=spread_over(lower, floor),
+        upper=spread_over(upper[:, None] * np.maximum(base / base[:, :1], 1), floor),
+        onset=half.shape[1] - 1 - HEAVIEST - onset,
+        hidden=np.where(structured, peak, 0),
+    )
 
 
 def spread_over(level: np.ndarray, floor: np.ndarray) -> np.ndarray:
@@ -193,19 +226,26 @@ def spread_over(level: np.ndarray, floor: np.ndarray) -> np.ndarray:
     return np.where(np.isnan(level), np.nan, np.maximum(level, floor))
 
 
-def onset_of_growth(middle: np.ndarray) -> np.ndarray:
-    """The last column of the noise branch: from the next on, `middle` grows steadily or leaps."""
+def onset_of_growth(middle: np.ndarray, mean: np.ndarray) -> np.ndarray:
+    """The last column of the noise branch: from the next on the residue leaps, or grows steadily.
+
+    `middle` and `mean` are its running median and running RMS, as multiples of the floor.
+    """
     count = middle.shape[1]
     ahead = np.pad(middle, [(0, 0), (0, NOISE_RUN)], mode="edge")
     later, sooner = ahead[:, NOISE_RUN : NOISE_RUN + count], ahead[:, NOISE_RUN // 2 : NOISE_RUN // 2 + count]
     grows = (later > GROWTH**2 * middle) & (sooner > GROWTH * middle / 2)
+    so_far = np.maximum(np.maximum.accumulate(mean, axis=1), 1)
+    grows[:, :-1] |= mean[:, 1:] > LEAP * so_far[:, :-1]
     return np.where(grows.any(axis=1), np.argmax(grows, axis=1), count - 1)
 
 
 def second_level(
     residue: np.ndarray, ratio: np.ndarray, middle: np.ndarray, lower: np.ndarray, end: np.ndarray
-) -> np.ndarray:
-    """The first run of `NOISE_RUN` steps above the lower level whose size does not depend on h; NaN without one."""
+) -> tuple[np.ndarray, np.ndarray]:
+    """The first run of `NOISE_RUN` steps above the lower level whose size does not depend on h, and where it begins."""
+    if middle.shape[1] < NOISE_RUN:
+        return np.full(len(middle), np.nan), np.zeros(len(middle), int)
     windows = np.lib.stride_tricks.sliding_window_view(middle, NOISE_RUN, axis=1)
     low, high = windows.min(axis=2), windows.max(axis=2)
     flat = (low > NOISE_STEP * lower[:, None]) & (high < 6 * low) & np.isfinite(high)
@@ -213,7 +253,7 @@ def second_level(
     found = np.argmax(flat, axis=1)
     runs = np.lib.stride_tricks.sliding_window_view(np.where(np.isfinite(ratio), residue, 0), NOISE_RUN, axis=1)
     level = np.sqrt(np.mean(runs[np.arange(len(ratio)), found] ** 2, axis=1))
-    return np.where(flat.any(axis=1), level, np.nan)
+    return np.where(flat.any(axis=1), level, np.nan), found
 
 
 def running_mean(values: np.ndarray, width: int = 5) -> np.ndarray:
@@ -242,7 +282,8 @@ def _fit(sweep: Sweep) -> Fit:
     second = np.where(good, sweep.second, 0)
     tiny = np.finfo(float).tiny
     floor = np.maximum(np.where(np.isfinite(sweep.roundoff), sweep.roundoff, 0), tiny) / np.sqrt(2)
-    lower, upper = noise_levels(half, floor, first)
+    noises = noise_levels(half, floor, first)
+    lower, upper = noises.lower, noises.upper
     odd = bank(steps, tuple(range(1, 2 * DEGREES + 4, 2)))
     fine, coarse = (extrapolate(half, np.where(np.isnan(level), 1, level), first, odd) for level in (lower, upper))
     rough = extrapolate(half, lower, first, bank(steps, tuple(range(1, DEGREES + 3))))
@@ -254,21 +295,28 @@ def _fit(sweep: Sweep) -> Fit:
     apart = np.abs(coarse.value - fine.value) > coarse_bar + fine.uncertainty
     level = np.nan_to_num(upper[:, -1])
     size = np.maximum(magnitude(sweep), np.abs(coarse.value))
-    low_precision = trend & (quantised | (apart & np.isnan(shape["order"]))) & (level < LOW_PRECISION * size)
+    smooth = np.isfinite(shape["order"]) & (shape.pop("order_step") < h[noises.onset])
+    low_precision = trend & (quantised | (apart & ~smooth)) & (level < LOW_PRECISION * size)
     chosen = prefer(coarse, fine, low_precision)
     noise = np.where(low_precision[:, None], upper, lower)
     column = chosen.start[:, None]
     shape = truncation(h, half, noise)
+    del shape["order_step"]
     kink = extrapolate(second, noise * np.sqrt(12), first, bank(steps, tuple(range(1, DEGREES + 3))))
+    bend = extrapolate(
+        np.where(good, sweep.bend, 0), noise * np.sqrt(12), first, bank(steps, tuple(range(1, DEGREES + 3)))
+    )
     jump, jump_bar = smallest_steps(half, second, noise)
     return Fit(
         derivative=np.where(np.isfinite(chosen.uncertainty), chosen.value, np.nan),
-        uncertainty=chosen.uncertainty,
+        uncertainty=np.maximum(chosen.uncertainty, np.where(low_precision, 0, COVERAGE * noises.hidden / h[-1])),
         noise=np.sqrt(2) * np.take_along_axis(noise, column, axis=1)[:, 0],
         noise_ratio=np.take_along_axis(noise / floor, column, axis=1)[:, 0],
         reach=h[chosen.start],
         kink=kink.value,
         kink_uncertainty=kink.uncertainty,
+        kink_width=np.where(np.isfinite(bend.uncertainty), np.maximum(bend.value, np.abs(kink.value)), np.inf),
+        still=((np.abs(np.stack([sweep.forward, sweep.backward])) <= STILL * noise) | ~good).all(axis=(0, 2)),
         jump=jump,
         jump_uncertainty=jump_bar,
         growth=growth(half, noise),
@@ -353,6 +401,7 @@ def truncation(steps: np.ndarray, half: np.ndarray, noise: np.ndarray) -> dict[s
     sigma = noise[np.arange(len(noise)), np.minimum(place + SLOPE_RUN, noise.shape[1] - 1)]
     crossover = (sigma / (power[:, 0] * c)) ** (1 / (power[:, 0] + 1))
     return {
+        "order_step": steps[np.minimum(place, len(steps) - 1)],
         "order": order,
         "order_error": spread,
         "coefficient": c,

@@ -57,15 +57,17 @@ def basis(leaf: int, size: int, key: int) -> Probes:
 
 
 def step_grid(bits: int, *, outward: bool = False) -> np.ndarray:
-    """Powers of two from 1 down to where numbers of so many bits resolve no more; with `outward`, those above 1.
+    """Powers of two from 1/2 down to where numbers of so many bits resolve no more; with `outward`, those above.
 
-    With 52 bits the grid ends at 2^-40, with 23 at 2^-19: a direction has a mantissa of three bits, and components
-    larger than the leaf's RMS need some. Short precisions start above 1, since they have too few steps below.
+    A step of 1/2 changes the sign of no component that sets the leaf's scale: beyond lie poles, edges of the domain and
+    loops that never end. With 52 bits the grid ends at 2^-40, with 23 at 2^-20: a direction has a mantissa of three
+    bits, and components larger than the leaf's RMS need some. Short precisions start above 1, since they have too few
+    steps below.
     """
     if outward:
-        return np.exp2(np.arange(12.0, 0.0, -1))
-    smallest = {52: 40, 23: 19, 10: 8, 7: 6}.get(bits, max(bits, 2))
-    return np.exp2(np.arange(4.0 if bits < 20 else 0.0, -smallest - 0.5, -1))
+        return np.exp2(np.arange(12.0, -1.0, -1))
+    smallest = {52: 40, 23: 20, 10: 8, 7: 6}.get(bits, max(bits, 2))
+    return np.exp2(np.arange(4.0 if bits < 20 else -1.0, -smallest - 0.5, -1))
 
 
 def short_mantissa(bits: jax.Array) -> jax.Array:
@@ -109,8 +111,12 @@ def random_bytes(seed: jax.Array, count: int) -> jax.Array:
     return jax.random.bits(jax.random.wrap_key_data(seed, impl="rbg"), (count,), jnp.uint8)
 
 
-def cotangents(outputs: list[jax.Array], seed: jax.Array) -> list[jax.Array]:
-    """One random cotangent for each output, each scaled to one over the output's own size; exactly 1 for a lone scalar."""
+def cotangents(outputs: list[jax.Array], seed: jax.Array, scale: jax.Array) -> list[jax.Array]:
+    """One random cotangent for each output, exactly 1 for a lone real scalar.
+
+    Each is scaled to one over the output's own size, or, for a direction of component scale, to one over the size of
+    each of its elements. The factor 1.3 keeps outputs of exactly 1 away from where the power of two changes.
+    """
     if len(outputs) == 1 and outputs[0].shape == () and not jnp.iscomplexobj(outputs[0]):
         return [jnp.ones((), wide_dtype())]
     random = random_bytes(seed[::-1], sum(y.size for y in outputs))
@@ -121,6 +127,8 @@ def cotangents(outputs: list[jax.Array], seed: jax.Array) -> list[jax.Array]:
         value = short_mantissa(bits).astype(wide_dtype())
         if jnp.iscomplexobj(y):
             value = value + 1j * short_mantissa(bits >> 4)
-        size = root_mean_square(jnp.abs(y).astype(wide_dtype()))
-        found.append(value / power_of_two_near(1.3 * size))  # 1.3: outputs of exactly 1 lie far from a change of power
+        size = jnp.abs(y).astype(wide_dtype())
+        overall = power_of_two_near(1.3 * root_mean_square(size))
+        own = jnp.where(size > 0, power_of_two_near(1.3 * size), overall)
+        found.append(value / jnp.where(scale == COMPONENT, own, overall))
     return found

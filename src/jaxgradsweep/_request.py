@@ -49,10 +49,14 @@ class Settings:
         if self.dtype not in ("float64", "native"):
             raise ValueError(f'`dtype` must be "float64" or "native"; got {self.dtype!r}')
         if self.rtol is not None and not (isinstance(self.rtol, (int, float)) and 0 < self.rtol < 1):
-            raise ValueError(f"`rtol` must be a relative error between 0 and 1, or None to measure it; got {self.rtol!r}")
+            raise ValueError(
+                f"`rtol` must be a relative error between 0 and 1, or None to measure it; got {self.rtol!r}"
+            )
         for name, least in (("directions", 1), ("batch_size", 3), ("memory", 1)):
             value = getattr(self, name)
-            if value is not None and (isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least):
+            if value is not None and (
+                isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least
+            ):
                 raise ValueError(f"`{name}` must be an integer of at least {least}; got {value!r}")
         if isinstance(self.key, bool) or not isinstance(self.key, (int, np.integer)):
             raise TypeError(f"`key` must be an integer seed; got {type(self.key).__name__}")
@@ -143,14 +147,20 @@ def check_leaves(what: str, values: Sequence[Any], point: Point) -> None:
     for path, value, leaf in zip(point.paths, values, point.moving, strict=True):
         name = path or "the argument"
         if value is None or not (is_inexact(value) or hasattr(value, "dtype") or isinstance(value, (int, list))):
-            raise ValueError(f"{what} has {type(value).__name__} at {name}, where an array of {np.shape(leaf)} is needed")
+            raise ValueError(
+                f"{what} has {type(value).__name__} at {name}, where an array of {np.shape(leaf)} is needed"
+            )
         shape = tuple(np.shape(value))
         if shape != tuple(np.shape(leaf)):
-            raise ValueError(f"{what} has shape {shape} at {name}, where the argument has shape {tuple(np.shape(leaf))}")
+            raise ValueError(
+                f"{what} has shape {shape} at {name}, where the argument has shape {tuple(np.shape(leaf))}"
+            )
         dtype = jnp.result_type(value)
         if not jnp.issubdtype(dtype, jnp.inexact):
             raise ValueError(f"{what} has dtype {dtype} at {name}; a derivative is floating or complex")
-        if jnp.issubdtype(dtype, jnp.complexfloating) and not jnp.issubdtype(jnp.result_type(leaf), jnp.complexfloating):
+        if jnp.issubdtype(dtype, jnp.complexfloating) and not jnp.issubdtype(
+            jnp.result_type(leaf), jnp.complexfloating
+        ):
             raise ValueError(f"{what} has dtype {dtype} at {name}, where the argument has {jnp.result_type(leaf)}")
 
 

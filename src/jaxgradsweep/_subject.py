@@ -6,10 +6,20 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.extend.core
 import jax.numpy as jnp
 import numpy as np
 
-from jaxgradsweep._claim import Claim, fill_cotangent, fill_tangent, linearise, moving_leaves, outputs, primal, pulled_leaves
+from jaxgradsweep._claim import (
+    Claim,
+    fill_cotangent,
+    fill_tangent,
+    linearise,
+    moving_leaves,
+    outputs,
+    primal,
+    pulled_leaves,
+)
 from jaxgradsweep._request import captured, check_leaves, check_output, check_values
 from jaxgradsweep._tree import Point, Same, is_inexact, map_arrays, split, widen
 from jaxgradsweep._wording import NOTES
@@ -31,6 +41,7 @@ class Subject:
         values: the derivative, where it is given as numbers.
         output_dtypes: of the function's inexact outputs.
         claim_dtypes: of the claimed derivative, where that is known.
+        inner_bits: bits of mantissa of the least precise number that is computed from the moving leaves.
         dtypes: of the moving leaves as the caller passed them.
         notes: what the caller may not expect.
     """
@@ -40,6 +51,7 @@ class Subject:
     values: tuple[Any, ...]
     output_dtypes: tuple[Any, ...]
     claim_dtypes: tuple[Any, ...]
+    inner_bits: int
     dtypes: tuple[str, ...]
     notes: tuple[str, ...]
 
@@ -103,10 +115,11 @@ def prepare(
 
     claim, point = attempt(hold_static=False)
     try:
-        claim, out, derivative, notes = inspect(claim, _shapes(point))
+        seen = inspect(claim, _shapes(point))
     except NOT_TRACEABLE:
         claim, point = attempt(hold_static=True)
-        claim, out, derivative, notes = inspect(claim, _shapes(point))
+        seen = inspect(claim, _shapes(point))
+    claim, derivative, notes = seen.claim, seen.derivative, seen.notes
     values: list[Any] = []
     if by_value:
         values = check_values(rule, point)
@@ -119,19 +132,55 @@ def prepare(
         values = [widen(value) for value in values]
     if point.fixed:
         notes = (NOTES["fixed"].format(leaves=", ".join(point.fixed)), *notes)
-    return Subject(claim, point, tuple(values), tuple(y.dtype for y in out), tuple(given), shipped, notes)
+    return Subject(
+        claim=claim,
+        point=point,
+        values=tuple(values),
+        output_dtypes=tuple(y.dtype for y in seen.outputs),
+        claim_dtypes=tuple(given),
+        inner_bits=seen.inner_bits,
+        dtypes=shipped,
+        notes=notes,
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Inspection:
+    """What tracing tells without computing."""
+
+    claim: Claim
+    outputs: list[Any]
+    derivative: list[Any] | None
+    inner_bits: int
+    notes: tuple[str, ...]
+
+
+def least_bits(program: Any, moved: set[Any]) -> int:
+    """Bits of mantissa of the least precise floating number that a jaxpr computes from the variables in `moved`."""
+    bits = 1000
+    for step in program.eqns:
+        if not any(isinstance(v, jax.extend.core.Var) and v in moved for v in step.invars):
+            continue
+        moved |= set(step.outvars)
+        for inner in jax.core.jaxprs_in_params(step.params):
+            bits = min(bits, least_bits(inner, set(inner.invars)))
+        found = [v.aval.dtype for v in step.outvars if jnp.issubdtype(getattr(v.aval, "dtype", None), jnp.inexact)]
+        bits = min([bits, *(jnp.finfo(dtype).nmant for dtype in found)])
+    return bits
 
 
 def _shapes(point: Point) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
     def shape(leaf: Any) -> Any:
         aval = jax.typeof(jnp.asarray(leaf)) if isinstance(leaf, (float, complex)) else leaf
-        return jax.ShapeDtypeStruct(np.shape(aval), jax.dtypes.canonicalize_dtype(aval.dtype, allow_extended_dtype=True))
+        return jax.ShapeDtypeStruct(
+            np.shape(aval), jax.dtypes.canonicalize_dtype(aval.dtype, allow_extended_dtype=True)
+        )
 
     return tuple(map(shape, point.moving)), tuple(map(shape, point.held))
 
 
 @functools.lru_cache(maxsize=64)
-def inspect(claim: Claim, shapes: Any) -> tuple[Claim, list[Any], list[Any] | None, tuple[str, ...]]:
+def inspect(claim: Claim, shapes: Any) -> Inspection:
     """Trace once, without computing: how to evaluate the claim, its outputs' shapes and its derivative's."""
     moving, held = list(shapes[0]), shapes[1]
     out = jax.eval_shape(lambda m, h: primal(claim, m, h), moving, held)
@@ -148,14 +197,15 @@ def inspect(claim: Claim, shapes: Any) -> tuple[Claim, list[Any], list[Any] | No
             claim = dataclasses.replace(claim, by_value=True, rule=None)
     elif not claim.by_value:
         claim = _choose_mode(claim, moving, held, notes)
-    found = jax.eval_shape(lambda m, h: outputs(claim, m, h), moving, held)
+    program, found = jax.make_jaxpr(lambda m, h: outputs(claim, m, h), return_shape=True)(moving, held)
+    inner = least_bits(program.jaxpr, {*program.jaxpr.invars[: len(moving)]})
     try:
         batched = [jax.ShapeDtypeStruct((2, *leaf.shape), leaf.dtype) for leaf in moving]
         jax.eval_shape(lambda m, h: jax.vmap(lambda x: outputs(claim, x, h))(m), batched, held)
     except NotImplementedError:
         notes.append(NOTES["no vmap"])
         claim = dataclasses.replace(claim, vectorised=False)
-    return claim, found, derivative, tuple(notes)
+    return Inspection(claim, found, derivative, inner, tuple(notes))
 
 
 def _choose_mode(claim: Claim, moving: Any, held: Any, notes: list[str]) -> Claim:
@@ -166,7 +216,13 @@ def _choose_mode(claim: Claim, moving: Any, held: Any, notes: list[str]) -> Clai
             out, pairing = linearise(claim, m, h, ())
             return pairing(m, [jnp.ones_like(y) for y in out])
 
-        jax.eval_shape(paired, moving, held)
+        if forward(claim):  # a custom VJP inside refuses forward mode only when the program is lowered
+            jax.jit(paired).lower(moving, held)
+        else:
+            jax.eval_shape(paired, moving, held)
+
+    def forward(claim: Claim) -> bool:
+        return (claim.kind in ("jvp", "hvp")) == (claim.mode == "natural")
 
     try:
         trace(claim)
@@ -208,7 +264,9 @@ def _same_shape(path: Any, y: Any, change: Any) -> None:
     if found is None or np.shape(found) != np.shape(y):
         name = jax.tree_util.keystr(path) or "the output"
         had = "nothing" if found is None else f"shape {np.shape(found)}"
-        raise ValueError(f"the tangent that `jvp` returned has {had} at {name}, where the output has shape {np.shape(y)}")
+        raise ValueError(
+            f"the tangent that `jvp` returned has {had} at {name}, where the output has shape {np.shape(y)}"
+        )
 
 
 def _named(leaves: Callable[[], list[Any]]) -> list[Any]:

@@ -21,10 +21,10 @@ from jaxgradsweep._probe import SCALES, Probes, cotangents, direction, random_by
 from jaxgradsweep._tree import wide_dtype
 
 NODES = (7, 15)  # Gauss-Legendre nodes of the two quadratures whose difference is the quadrature error
-MAX_PROBES, MAX_STEPS = 64, 84  # size of the result buffers of one call: a multiple of every chunk of steps
-CHUNKS = (21, 14, 7, 3, 1)  # steps evaluated at once
+MAX_PROBES, MAX_STEPS = 64, 80  # size of the result buffers of one call: a multiple of every chunk of steps
+CHUNKS = (20, 10, 8, 5, 4, 2, 1)  # steps evaluated at once
 POINT_BYTES = 2**16  # a point of at most this size is evaluated in the largest chunk
-CPU_CHUNK = 7  # larger points: 15 at once were the fastest on a CPU
+CPU_CHUNK = 8  # larger points: 17 at once were the fastest on a CPU
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,6 +39,7 @@ class Sweep:
         difference: phi(h) - phi(-h).
         forward: phi(h) - phi(0).
         backward: phi(0) - phi(-h).
+        bend: sum over outputs of |u (F(x + h v) - 2 F(x) + F(x - h v))|: C(h) without cancellation between outputs.
         roundoff: standard deviation that rounding the outputs alone gives to phi.
         claimed: the claimed `<u, L v>`.
         size: RMS size of the terms of the claimed pairing.
@@ -53,6 +54,7 @@ class Sweep:
     difference: np.ndarray
     forward: np.ndarray
     backward: np.ndarray
+    bend: np.ndarray
     roundoff: np.ndarray
     claimed: np.ndarray
     size: np.ndarray
@@ -76,8 +78,8 @@ class Sweep:
         return dataclasses.replace(self, scale=tuple(self.scale[i] for i in rows), **picked)
 
 
-_PER_PROBE = ("leaf", "difference", "forward", "backward", "roundoff", "claimed", "size", "finite")
-_PER_STEP = ("difference", "forward", "backward", "roundoff")
+_PER_PROBE = ("leaf", "difference", "forward", "backward", "bend", "roundoff", "claimed", "size", "finite")
+_PER_STEP = ("difference", "forward", "backward", "bend", "roundoff")
 
 
 def join_probes(sweeps: Sequence[Sweep]) -> Sweep:
@@ -145,7 +147,9 @@ def measure(
     found.update({name: found[name][:, : len(steps)] for name in _PER_STEP})
     found["finite"] = found["finite"] > 0
     scale = tuple(SCALES[i] for i in probes.scale)
-    return Sweep(paths=paths, leaf=np.asarray(probes.leaf, np.int64), scale=scale, steps=np.array(steps, float), eps=eps, **found)
+    return Sweep(
+        paths=paths, leaf=np.asarray(probes.leaf, np.int64), scale=scale, steps=np.array(steps, float), eps=eps, **found
+    )
 
 
 @functools.lru_cache(maxsize=64)
@@ -167,7 +171,7 @@ def _sweep(
     def one_probe(i: Any, found: dict[str, Any]) -> dict[str, Any]:
         leaf, scale, index, seed = (row[i] for row in rows)
         v = tangent(moving, leaf, scale, index, seed)
-        u = cotangents(out, seed)
+        u = cotangents(out, seed, scale)
         claimed, size = pairing(v, u)
 
         def one_chunk(j: Any, found: dict[str, Any]) -> dict[str, Any]:
@@ -210,6 +214,9 @@ def differences(claim: Claim, moving: Any, held: Any, v: Any, u: Any, h: jax.Arr
     def project(a: list[jax.Array], b: list[jax.Array]) -> jax.Array:
         return sum(jnp.sum(jnp.real(w * (p - q)).reshape(n, -1), axis=1) for w, p, q in zip(u, a, b, strict=True))
 
+    def bend(w: jax.Array, p: jax.Array, q: jax.Array, z: jax.Array) -> jax.Array:
+        return jnp.sum(jnp.abs(jnp.real(w * ((p - z) - (z - q)))).reshape(n, -1), axis=1)
+
     def rounding(w: jax.Array, p: jax.Array, q: jax.Array, z: jax.Array, eps: Any) -> jax.Array:
         return eps * jnp.abs(w) * jnp.maximum(jnp.maximum(jnp.abs(p), jnp.abs(q)), jnp.abs(z)) / np.sqrt(12)
 
@@ -219,6 +226,7 @@ def differences(claim: Claim, moving: Any, held: Any, v: Any, u: Any, h: jax.Arr
         "difference": project(plus, minus),
         "forward": project(plus, centre),
         "backward": project(centre, minus),
+        "bend": sum(bend(*group) for group in zip(u, plus, minus, centre, strict=True)),
         "roundoff": jax.vmap(norm)(levels),
         "finite": jnp.all(jnp.stack([jnp.all(jnp.isfinite(z)) for z in zero])).astype(wide),
     }
@@ -258,7 +266,9 @@ def integrate(
         pad = MAX_PROBES - len(part)
         rows = [np.pad(a, [(0, pad)] + [(0, 0)] * (a.ndim - 1)) for a in (part.leaf, part.scale, part.index, part.seed)]
         counts = np.array([len(part), len(steps)], np.int32)
-        parts.append(np.asarray(run(*point, rows, padded.astype(wide_dtype()), counts), float)[:, : len(part), : len(steps)])
+        parts.append(
+            np.asarray(run(*point, rows, padded.astype(wide_dtype()), counts), float)[:, : len(part), : len(steps)]
+        )
     rough, integral = np.concatenate(parts, axis=1)
     centre = [float(np.polynomial.legendre.leggauss(n)[1][n // 2]) for n in NODES]
     return Segments(np.array(steps, float), integral, rough, (centre[1], centre[0]))
@@ -282,7 +292,7 @@ def _segments(
     def one_probe(i: Any, found: jax.Array) -> jax.Array:
         leaf, scale, index, seed = (row[i] for row in rows)
         v = tangent(moving, leaf, scale, index, seed)
-        u = cotangents(out, seed)
+        u = cotangents(out, seed, scale)
 
         def claimed(t: jax.Array) -> jax.Array:
             return linearise(claim, displaced(moving, v, t), held, values)[1](v, u)[0]

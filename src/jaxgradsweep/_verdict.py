@@ -22,6 +22,9 @@ class Criteria:
         rounding: a claim is rounded by at most so much of its own size.
         margin: a discrepancy accuses only from so many times its bound on.
         least_kink: smallest jump of slopes that counts as a kink, relative.
+        beyond_kink: a claim at a kink accuses from so many half widths of the kink on.
+        rounded: a function that moves by noise of at most so many roundings is constant, and a claim of at most so many
+            roundings of its value is zero.
         tells: an identity must be so many times finer than the discrepancy that it confirms.
         steps_that_tell: so many of the smallest telling steps of an identity must agree.
     """
@@ -32,6 +35,8 @@ class Criteria:
     rounding: float = 64 * 2.0**-53
     margin: float = 3.0
     least_kink: float = 1e-6
+    beyond_kink: float = 1.5
+    rounded: float = 1e4
     tells: float = 3.0
     steps_that_tell: int = 4
 
@@ -54,6 +59,9 @@ def criteria_for(bits: int, rtol: float | None = None) -> Criteria:
     """The criteria for functions evaluated with so many bits of mantissa."""
     known = max((b for b in _BY_PRECISION if b <= bits), default=min(_BY_PRECISION))
     return Criteria(rtol=rtol, **_BY_PRECISION[known])
+
+
+FLOAT32 = 2.0**-28  # noise above this share of phi, and of rounded values, is that of float32
 
 
 class Opinion(enum.IntEnum):
@@ -138,11 +146,12 @@ def _weigh(sweep: Sweep, fit: Fit, criteria: Criteria) -> Weighing:
     error = sweep.claimed - fit.derivative
     size = by_group(sweep, np.where(np.isfinite(sweep.size), sweep.size, 0))
     size = np.maximum(size, by_group(sweep, np.nan_to_num(fit.derivative)))
-    rounding = criteria.rounding * np.where(fit.low_precision, 2.0**29, 1)
+    hidden = np.where(fit.low_precision, fit.noise / (sweep.eps * np.maximum(fit.magnitude, np.finfo(float).tiny)), 1)
+    rounding = criteria.rounding * np.clip(hidden, 1, 2.0**29)
     bound = fit.uncertainty + rounding * (np.nan_to_num(sweep.size, posinf=0) + fit.variation)
     scale = np.where(size > criteria.margin * bound, size, np.maximum(size, fit.variation))
-    still = (fit.variation <= 0) & (size <= 0)
-    scale = np.where(still, np.where(fit.magnitude > 0, fit.magnitude, 1), scale)
+    nothing = fit.still & (fit.noise_ratio < criteria.rounded) & (size <= criteria.rounded * sweep.eps * fit.magnitude)
+    scale = np.where(nothing, np.maximum(scale, fit.magnitude), scale)
     scale = np.where(scale > 0, scale, 1)
     opinion, reason = _opinions(sweep, fit, criteria, error, bound, scale)
     return Weighing(error, bound, scale, opinion, tuple(reason))
@@ -168,7 +177,7 @@ def _opinions(
     fits = np.isfinite(fit.uncertainty)
     fine = fits & (resolution <= criteria.coarsest)
     kink = np.abs(fit.kink) > np.maximum(3 * fit.kink_uncertainty, criteria.least_kink * scale)
-    outside = off > (np.abs(fit.kink) + fit.kink_uncertainty) / 2 + criteria.margin * bound + 1e-3 * scale
+    outside = off > criteria.beyond_kink * fit.kink_width / 2 + criteria.margin * bound
     jump = np.abs(fit.jump) > np.maximum(fit.jump_uncertainty, 1e-9 * fit.magnitude)
     one_sided = ~np.isfinite(sweep.difference[:, -6:]).all(axis=1)
     singular = ~fits & (fit.growth > 0.05) & (fit.growth < 0.9)
@@ -179,7 +188,11 @@ def _opinions(
     small = off <= tolerance * scale
     mismatch = fine & (off > criteria.margin * bound) & ~small
     blur = np.where(fit.noise_ratio > 30, Reason.NOISE, Reason.TRUNCATION)
-    blur = np.where(fits & (fit.noise_ratio * sweep.eps * fit.magnitude > 1e-4 * scale) & (blur == Reason.TRUNCATION), Reason.ROUNDOFF, blur)
+    blur = np.where(
+        fits & (fit.noise_ratio * sweep.eps * fit.magnitude > 1e-4 * scale) & (blur == Reason.TRUNCATION),
+        Reason.ROUNDOFF,
+        blur,
+    )
     rules = [
         (~sweep.finite, Opinion.OPEN, Reason.NOT_FINITE),
         (one_sided, Opinion.OPEN, Reason.NOT_FINITE),
@@ -190,7 +203,11 @@ def _opinions(
         (singular, Opinion.OPEN, Reason.SINGULAR),
         (claimless & fine, Opinion.AGAINST, Reason.NAN_CLAIM),
         (step, Opinion.OPEN, Reason.QUANTISED),
-        (fine & (within | ((criteria.rtol is None) & small)), Opinion.FOR, np.where(fit.exact, Reason.EXACT, Reason.CONVERGES)),
+        (
+            fine & (within | ((criteria.rtol is None) & small)),
+            Opinion.FOR,
+            np.where(fit.exact, Reason.EXACT, Reason.CONVERGES),
+        ),
         (apart & like_coarse & mismatch, Opinion.OPEN, Reason.SCALES),
         (mismatch, Opinion.AGAINST, Reason.MISMATCH),
         (np.ones(len(error), bool), Opinion.OPEN, blur),
@@ -286,7 +303,9 @@ def judge(
     for leaf, (path, shape, dtype) in enumerate(zip(*names, strict=True)):
         rows = np.flatnonzero(sweep.leaf == leaf)
         verdict, reason, row = _decide(rows, sweep, weighing, identity)
-        findings.append(_finding((path, shape, dtype), rows, row, verdict, reason, sweep, fit, weighing, identity, criteria))
+        findings.append(
+            _finding((path, shape, dtype), rows, row, verdict, reason, sweep, fit, weighing, identity, criteria)
+        )
     return findings
 
 
@@ -322,10 +341,14 @@ def _decide(
 
     for group in groups.values():
         against, speak_for = those(group, Opinion.AGAINST), those(group, Opinion.FOR)
+        if any(said[i][1] is Reason.KINK for i in against) and len(against) < len(said):
+            continue  # at a kink, valid subgradients may lie outside along some directions, but not along all
         if len(against) >= 2 and len(against) >= 2 * len(speak_for) or len(against) == len(group) == 1:
             row = max(against, key=lambda i: _size(weighing.error[i]) / weighing.scale[i])
             return Verdict.WRONG, said[row][1], row
     everyone = list(said)
+    if all(said[i][1] is Reason.KINK for i in those(everyone, Opinion.AGAINST)) and those(everyone, Opinion.AGAINST):
+        return Verdict.UNRESOLVED, Reason.KINK, those(everyone, Opinion.AGAINST)[0]
     if not those(everyone, Opinion.AGAINST):
         for group in groups.values():
             if those(group, Opinion.FOR) == group:
@@ -393,7 +416,10 @@ def _evidence(
     row: int, reason: Reason, sweep: Sweep, fit: Fit, weighing: Weighing, identity: Identity | None
 ) -> dict[str, float | str]:
     """Named numbers behind a reason."""
-    found: dict[str, float | str] = {"size": float(weighing.scale[row]), "noise over rounding": float(fit.noise_ratio[row])}
+    found: dict[str, float | str] = {
+        "size": float(weighing.scale[row]),
+        "noise over rounding": float(fit.noise_ratio[row]),
+    }
     if np.isfinite(fit.reach[row]):
         found["largest trusted step"] = float(fit.reach[row])
     if reason is Reason.KINK:
@@ -405,7 +431,7 @@ def _evidence(
         found["exponent"] = float(fit.growth[row])
     if np.isfinite(fit.coarse_uncertainty[row]):
         found |= {"slope at large steps": float(fit.coarse[row]), "its uncertainty": float(fit.coarse_uncertainty[row])}
-    if fit.low_precision[row]:
+    if fit.low_precision[row] and fit.noise[row] > FLOAT32 * fit.magnitude[row]:
         found["precision"] = "computes in float32 inside"
     if identity is not None and np.isfinite(identity.bound[row]):
         found["identity residual"] = float(identity.error[row] / weighing.scale[row])

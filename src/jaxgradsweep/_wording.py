@@ -19,7 +19,9 @@ class Reason(enum.Enum):
 
     CONVERGES = "the central differences converge, and their limit is the claim"
     EXACT = "the function is linear or quadratic along the probe, and its differences equal the claim"
-    IDENTITY = "the claim integrates back to the function along every segment, although the differences alone do not settle"
+    IDENTITY = (
+        "the claim integrates back to the function along every segment, although the differences alone do not settle"
+    )
     MISMATCH = "the central differences converge to another value than the claim"
     POINT_ONLY = "the claim is right near the point, but not at the point itself"
     NAN_CLAIM = "the claim is not finite where the function is smooth"
@@ -118,6 +120,7 @@ def advice_for(verdict: Verdict, reason: Reason, evidence: dict[str, float | str
         return template.format(place=evidence.get("claim", "is not one of"), **evidence)
     except KeyError:  # a number that this finding could not measure
         return template.split(". ", 1)[-1]
+
 
 NOTES = {
     "fixed": "held fixed, since they are not floating or complex: {leaves}",
