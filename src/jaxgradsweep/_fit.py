@@ -19,6 +19,8 @@ NOISE_RUN = 6  # steps in a row that a noise level must last
 ROUGH_GAIN = 10.0  # odd powers of h (a jump in the second derivative) are allowed where they gain at least so much
 GROWTH = 4.0  # truncation grows at least so much in three steps: a slope above 2/3
 STILL = 30.0  # phi stands still where it moves by at most so many standard deviations of its noise
+INFLATIONS = (1.0, 4.0, 16.0)  # the noise is tried so many times larger than measured
+INFLATION_GAIN = 3.0  # and that is believed where it shrinks the error bar so many times
 LEAP = 6.0  # noise does not grow so much from one step to the next
 STRUCTURE = 100.0  # noise that falls to so small a part of itself as h grows is unresolved structure
 NOISE_STEP = 10.0  # a second noise level lies at least this far above the first
@@ -135,6 +137,7 @@ class Extrapolation:
     uncertainty: np.ndarray  # infinite where no window fits
     start: np.ndarray  # first step of the chosen window
     widest: np.ndarray  # first step of the widest window that fits
+    inflation: np.ndarray  # how many times larger the noise had to be than it was measured
 
 
 def extrapolate(values: np.ndarray, noise: np.ndarray, first: np.ndarray, windows: Bank) -> Extrapolation:
@@ -142,23 +145,36 @@ def extrapolate(values: np.ndarray, noise: np.ndarray, first: np.ndarray, window
 
     `noise` is the standard deviation of each value, `first` the first usable column. A window is accepted if its
     residuals agree with the noise; its error bar is the larger of the statistical error and the change to its
-    neighbours; the accepted window with the smallest error bar wins.
+    neighbours; the accepted window with the smallest error bar wins. Where the noise was measured too low, no long
+    window would be accepted: it is also tried larger, which makes every error bar larger too.
     """
     estimate = values @ windows.functional.T
-    statistical = np.hypot(np.sqrt(noise**2 @ (windows.functional**2).T), np.finfo(float).eps * np.abs(estimate))
-    arithmetic = 4 * np.finfo(float).eps * np.abs(values[:, windows.start])
-    spread = noise[:, None, :] + arithmetic[:, :, None]
-    scaled = np.einsum("wij,pj->pwi", windows.residual, values, optimize=True) / spread
-    chi2 = np.sum(scaled**2, axis=2) / windows.freedom
-    fits = chi2 <= 1 + CHI2_SLACK * np.sqrt(2 / windows.freedom)
-    fits &= np.max(np.abs(scaled), axis=2) <= OUTLIER
-    fits &= windows.eligible & (windows.start >= first[:, None])
+    statistical = np.sqrt(noise**2 @ (windows.functional**2).T)
+    arithmetic = np.finfo(float).eps * np.abs(estimate)
     change = np.maximum(np.abs(estimate - estimate[:, windows.smaller]), np.abs(estimate - estimate[:, windows.richer]))
-    bar = np.where(fits, np.maximum(statistical, change), np.inf)
-    best = np.argmin(bar, axis=1)
-    rows = np.arange(len(values))
-    widest = np.min(np.where(fits, windows.start, values.shape[1] - 1), axis=1)
-    return Extrapolation(estimate[rows, best], COVERAGE * bar[rows, best], windows.start[best], widest)
+    residual = np.einsum("wij,pj->pwi", windows.residual, values, optimize=True)
+    least = 4 * np.finfo(float).eps * np.abs(values[:, windows.start])[:, :, None]
+    found = None
+    for inflation in INFLATIONS:
+        scaled = residual / (inflation * noise[:, None, :] + least)
+        chi2 = np.sum(scaled**2, axis=2) / windows.freedom
+        fits = chi2 <= 1 + CHI2_SLACK * np.sqrt(2 / windows.freedom)
+        fits &= np.max(np.abs(scaled), axis=2) <= OUTLIER
+        fits &= windows.eligible & (windows.start >= first[:, None])
+        bar = np.where(fits, np.maximum(np.hypot(inflation * statistical, arithmetic), change), np.inf)
+        best = np.argmin(bar, axis=1)
+        rows = np.arange(len(values))
+        widest = np.min(np.where(fits, windows.start, values.shape[1] - 1), axis=1)
+        one = Extrapolation(
+            value=estimate[rows, best],
+            uncertainty=COVERAGE * bar[rows, best],
+            start=windows.start[best],
+            widest=widest,
+            inflation=np.full(len(values), inflation),
+        )
+        found = one if found is None else prefer(one, found, one.uncertainty < found.uncertainty / INFLATION_GAIN)
+    assert found is not None
+    return found
 
 
 def prefer(a: Extrapolation, b: Extrapolation, where: np.ndarray) -> Extrapolation:
@@ -298,7 +314,7 @@ def _fit(sweep: Sweep) -> Fit:
     smooth = np.isfinite(shape["order"]) & (shape.pop("order_step") < h[noises.onset])
     low_precision = trend & (quantised | (apart & ~smooth)) & (level < LOW_PRECISION * size)
     chosen = prefer(coarse, fine, low_precision)
-    noise = np.where(low_precision[:, None], upper, lower)
+    noise = chosen.inflation[:, None] * np.where(low_precision[:, None], upper, lower)
     column = chosen.start[:, None]
     shape = truncation(h, half, noise)
     del shape["order_step"]

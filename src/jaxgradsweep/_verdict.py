@@ -180,7 +180,8 @@ def _opinions(
     outside = off > criteria.beyond_kink * fit.kink_width / 2 + criteria.margin * bound
     jump = np.abs(fit.jump) > np.maximum(fit.jump_uncertainty, 1e-9 * fit.magnitude)
     one_sided = ~np.isfinite(sweep.difference[:, -6:]).all(axis=1)
-    singular = ~fits & (fit.growth > 0.05) & (fit.growth < 0.9)
+    rough = ~fits | ((fit.noise_ratio > criteria.rounded) & ~fit.low_precision)
+    singular = rough & (fit.growth > 0.05) & (fit.growth < 0.9)
     apart = np.abs(fit.coarse - fit.derivative) > fit.coarse_uncertainty + fit.uncertainty
     like_coarse = np.abs(sweep.claimed - fit.coarse) <= fit.coarse_uncertainty + bound
     step = fit.quantised & ~fit.low_precision & (like_coarse | (off <= bound))
