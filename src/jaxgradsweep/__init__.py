@@ -1,6 +1,30 @@
-"""Is this derivative right, and how would I know?"""
+"""Is this derivative right, and how would I know?
 
-from jaxgradsweep._check import check_grad, check_hvp, check_jvp, check_vjp
-from jaxgradsweep._report import DerivativeUnresolved, DerivativeWrong, Report
-from jaxgradsweep._verdict import Finding
+`check_grad`, `check_vjp`, `check_jvp` and `check_hvp` hold a derivative against a sweep of central differences over many
+steps and return a `Report`; `estimate_grad` measures a gradient with error bars.
+"""
+
+from importlib import metadata
+
+from jaxgradsweep._check import check_grad, check_hvp, check_jvp, check_vjp, estimate_grad
+from jaxgradsweep._report import Classic, DerivativeUnresolved, DerivativeWrong, Report
+from jaxgradsweep._verdict import Criteria, Finding
 from jaxgradsweep._wording import Reason, Verdict
+
+__version__ = metadata.version("jaxgradsweep")
+
+__all__ = [
+    "Classic",
+    "Criteria",
+    "DerivativeUnresolved",
+    "DerivativeWrong",
+    "Finding",
+    "Reason",
+    "Report",
+    "Verdict",
+    "check_grad",
+    "check_hvp",
+    "check_jvp",
+    "check_vjp",
+    "estimate_grad",
+]

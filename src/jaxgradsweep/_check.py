@@ -3,11 +3,11 @@
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
-
-from jaxgradsweep._examination import examine
+from jaxgradsweep._estimate import estimate, unit_claim
+from jaxgradsweep._examination import at_precision, examine
 from jaxgradsweep._report import Report
 from jaxgradsweep._request import settings_from
+from jaxgradsweep._subject import Subject
 
 
 def check_grad(
@@ -20,26 +20,205 @@ def check_grad(
     grad: Any = None,
     **settings: Any,
 ) -> Report:
-    """Check the gradient of a scalar function."""
+    """Check the gradient of a scalar function.
+
+    For random directions v of each leaf, the claimed `<grad f(x), v> = Re sum g v` is held against the derivative of
+    `phi(t) = f(x + t v)`, extrapolated from central differences over many steps.
+
+    Args:
+        fun: scalar function of pytrees.
+        args: its arguments, as a tuple. Leaves that are not floating or complex are held fixed.
+        argnums: which of them to differentiate, as in `jax.grad`.
+        has_aux: whether `fun` returns `(value, auxiliary)`.
+        holomorphic: whether `fun` is holomorphic; then the claim is its complex derivative.
+        grad: the claim: None for JAX's own gradient, a callable with `fun`'s arguments, or the values themselves, in
+            the structure of `args[argnums]`.
+        **settings: keyword arguments common to all checks:
+            dtype: "float64" (default: evaluate in double precision, whatever the arrays and the x64 flag are) or
+                "native" (as the arrays come).
+            rtol: how large a relative error matters; None (default): the measured detection limit.
+            directions: random directions per leaf (2).
+            steps: the grid of relative steps, each half of the one before.
+            key: integer seed of the directions (0).
+            batch_size: points evaluated at once; memory: budget in bytes for them.
+            progress: called with (what, done, total) as the check goes on.
+
+    Returns:
+        A report: `report.ok`, `report.verdict`, `report.findings`, `print(report)`, `report.plot()`.
+
+    Raises:
+        TypeError: arguments of the wrong kind, or an output that has no gradient.
+        ValueError: a claim whose structure or shapes differ from the point's; a setting out of range.
+
+    Source:
+        The complex convention is that of `jax.grad`; extrapolation after Richardson (1911).
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> import jaxgradsweep as jgs
+        >>> report = jgs.check_grad(lambda x: jnp.sum(jnp.sin(x)), (jnp.array([0.3, 1.2]),))
+        >>> report.verdict.name
+        'CORRECT'
+    """
+    known = settings_from(settings)
     return examine(
-        "grad",
-        fun,
-        args,
-        argnums=argnums,
-        rule=grad,
-        settings=settings_from(settings),
-        has_aux=has_aux,
-        holomorphic=holomorphic,
+        "grad", fun, args, argnums=argnums, rule=grad, settings=known, has_aux=has_aux, holomorphic=holomorphic
     )
 
 
-def check_vjp(fun, args, *, argnums=0, has_aux=False, vjp=None, **settings):
-    return examine("vjp", fun, args, argnums=argnums, rule=vjp, settings=settings_from(settings), has_aux=has_aux)
+def check_vjp(
+    fun: Callable,
+    args: tuple[Any, ...],
+    *,
+    argnums: int | tuple[int, ...] = 0,
+    has_aux: bool = False,
+    vjp: Callable | None = None,
+    **settings: Any,
+) -> Report:
+    """Check a vector-Jacobian product, for outputs of any shape.
+
+    For random directions v and cotangents u, the claimed `<vjp(u), v>` is held against the derivative of
+    `phi(t) = <u, f(x + t v)>`.
+
+    Args:
+        fun: function of pytrees with floating or complex outputs.
+        args: its arguments, as a tuple.
+        argnums: which of them to differentiate.
+        has_aux: whether `fun` returns `(outputs, auxiliary)`.
+        vjp: the claim: None for `jax.vjp`, or `vjp(*args) -> (out, vjp_fun)` as in `jax.test_util.check_vjp`, where
+            `vjp_fun(u)` returns one cotangent per argument.
+        **settings: as for `check_grad`.
+
+    Returns:
+        A report.
+
+    Raises:
+        TypeError: arguments of the wrong kind.
+        ValueError: cotangents whose structure or shapes differ from the point's.
+
+    Source:
+        Signature of `vjp` after `jax.test_util.check_vjp`.
+    """
+    known = settings_from(settings)
+    return examine("vjp", fun, args, argnums=argnums, rule=_callable("vjp", vjp), settings=known, has_aux=has_aux)
 
 
-def check_jvp(fun, args, *, argnums=0, has_aux=False, jvp=None, **settings):
-    return examine("jvp", fun, args, argnums=argnums, rule=jvp, settings=settings_from(settings), has_aux=has_aux)
+def check_jvp(
+    fun: Callable,
+    args: tuple[Any, ...],
+    *,
+    argnums: int | tuple[int, ...] = 0,
+    has_aux: bool = False,
+    jvp: Callable | None = None,
+    **settings: Any,
+) -> Report:
+    """Check a Jacobian-vector product, for outputs of any shape.
+
+    For random directions v and cotangents u, the claimed `<u, jvp(v)>` is held against the derivative of
+    `phi(t) = <u, f(x + t v)>`.
+
+    Args:
+        fun: function of pytrees with floating or complex outputs.
+        args: its arguments, as a tuple.
+        argnums: which of them to differentiate.
+        has_aux: whether `fun` returns `(outputs, auxiliary)`.
+        jvp: the claim: None for `jax.jvp`, or `jvp(primals, tangents) -> (out, tangent_out)`. It gets all arguments,
+            and zero tangents (of dtype float0 for integers) for what is held fixed.
+        **settings: as for `check_grad`.
+
+    Returns:
+        A report.
+
+    Raises:
+        TypeError: arguments of the wrong kind.
+        ValueError: a tangent whose structure or shapes differ from the output's.
+
+    Source:
+        Signature of `jvp` after `jax.jvp`.
+    """
+    known = settings_from(settings)
+    return examine("jvp", fun, args, argnums=argnums, rule=_callable("jvp", jvp), settings=known, has_aux=has_aux)
 
 
-def check_hvp(fun, args, *, argnums=0, has_aux=False, hvp=None, **settings):
-    return examine("hvp", fun, args, argnums=argnums, rule=hvp, settings=settings_from(settings), has_aux=has_aux)
+def check_hvp(
+    fun: Callable,
+    args: tuple[Any, ...],
+    *,
+    argnums: int | tuple[int, ...] = 0,
+    has_aux: bool = False,
+    hvp: Callable | None = None,
+    **settings: Any,
+) -> Report:
+    """Check a Hessian-vector product of a scalar function.
+
+    For random v and u, the claimed `<u, H v>` is held against the derivative of `phi(t) = <u, grad f(x + t v)>`. The
+    gradient here is JAX's own; check it first with `check_grad`.
+
+    Args:
+        fun: scalar function of pytrees.
+        args: its arguments, as a tuple.
+        argnums: which of them to differentiate.
+        has_aux: whether `fun` returns `(value, auxiliary)`.
+        hvp: the claim: None for JAX's own, or `hvp(primals, tangents)` that returns `H v` in the structure of
+            `args[argnums]`.
+        **settings: as for `check_grad`.
+
+    Returns:
+        A report.
+
+    Raises:
+        TypeError: arguments of the wrong kind, or an output that has no gradient.
+        ValueError: a product whose structure or shapes differ from the point's.
+
+    Source:
+        Pearlmutter, Fast exact multiplication by the Hessian (1994).
+    """
+    known = settings_from(settings)
+    return examine("hvp", fun, args, argnums=argnums, rule=_callable("hvp", hvp), settings=known, has_aux=has_aux)
+
+
+def estimate_grad(
+    fun: Callable, args: tuple[Any, ...], *, argnums: int | tuple[int, ...] = 0, **settings: Any
+) -> tuple[Any, Any]:
+    """Estimate the gradient of a scalar function from its values alone, with error bars.
+
+    Every component is swept by itself: n components cost about 80 n evaluations.
+
+    Args:
+        fun: scalar function of pytrees.
+        args: its arguments, as a tuple.
+        argnums: which of them to differentiate.
+        **settings: as for `check_grad`.
+
+    Returns:
+        The gradient and its uncertainty (99 % of the components of a smooth function lie within), as NumPy arrays in
+        the structure of `args[argnums]`, with None for leaves that cannot move. NaN with an infinite uncertainty
+        where no step was trusted.
+
+    Raises:
+        TypeError: arguments of the wrong kind, or an output that has no gradient.
+
+    Source:
+        Richardson, The approximate arithmetical solution by finite differences (1911).
+
+    Example:
+        >>> import jaxgradsweep as jgs
+        >>> value, uncertainty = jgs.estimate_grad(lambda x: x**3, (1.0,))
+        >>> bool(abs(value - 3) <= uncertainty < 1e-12)
+        True
+    """
+    known = settings_from(settings)
+
+    def run(subject: Subject, dtype: str) -> tuple[Any, Any]:
+        values, bars = estimate(subject, known)
+        return subject.claim.layout.derivative(values), subject.claim.layout.derivative(bars)
+
+    return at_precision("grad", fun, args, argnums, known, {"rule": unit_claim(args, argnums)}, run)
+
+
+def _callable(name: str, rule: Any) -> Callable | None:
+    if rule is not None and not callable(rule):
+        raise TypeError(
+            f"`{name}` must be callable; got {type(rule).__name__}. Values can be checked with `check_grad`"
+        )
+    return rule

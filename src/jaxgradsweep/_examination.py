@@ -12,14 +12,14 @@ import numpy as np
 
 from jaxgradsweep import _sweep
 from jaxgradsweep._fit import Fit, fit
-from jaxgradsweep._probe import COMPONENT, LEAF, Probes, draw, step_grid
+from jaxgradsweep._probe import COMPONENT, LEAF, PART, REST, Probes, draw, step_grid
 from jaxgradsweep._report import Report, classic_figures
 from jaxgradsweep._request import Settings, check_args, check_steps, require_moving
 from jaxgradsweep._subject import Subject, prepare
 from jaxgradsweep._sweep import Segments, Sweep
 from jaxgradsweep._tree import split
 from jaxgradsweep._verdict import Criteria, Finding, Identity, Opinion, Weighing, confront, criteria_for, judge, weigh
-from jaxgradsweep._wording import NOTES, Reason, Verdict, advice_for
+from jaxgradsweep._wording import NOTES, TIE, Reason, Verdict, advice_for
 
 MORE_DIRECTIONS = 2  # further directions of each scale in a second look
 FARTHER = 3  # where a function raises at far points, so many steps are dropped at a time
@@ -211,9 +211,32 @@ def conclude(subject: Subject, settings: Settings, dtype: str) -> Report:
         if blurred and settings.steps is None:
             look = instrument.look_outward(look, blurred)
             findings = look.findings(subject)
+    findings = [bent(instrument, look, steps, i, finding) for i, finding in enumerate(findings)]
     if settings.steps is None:
         look, findings = refined(instrument, look, findings)
     return report_on(subject, instrument, look, findings, settings, dtype)
+
+
+def bent(instrument: Instrument, look: Look, steps: np.ndarray, leaf: int, finding: Finding) -> Finding:
+    """The finding of a leaf whose claim is wrong as far as the point goes, after asking whether a derivative exists there.
+
+    At a tie of three values the median is linear along every direction, yet its slope is not a linear function of the
+    direction: the slopes along two halves of a direction do not add up to that along the whole.
+    """
+    rows = np.flatnonzero((look.probes.leaf == leaf) & (look.probes.scale == LEAF))
+    alone = finding.reason is Reason.MISMATCH and look.segments is None
+    if not (alone or finding.reason in (Reason.POINT_ONLY, Reason.DIRECTIONS)) or not len(rows):
+        return finding
+    whole = look.probes.rows(rows)
+    halves = [
+        fit(instrument.measure(dataclasses.replace(whole, scale=np.full_like(whole.scale, s)), steps))
+        for s in (PART, REST)
+    ]
+    lack = look.fit.derivative[rows] - sum(half.derivative for half in halves)
+    bound = look.fit.uncertainty[rows] + sum(half.uncertainty for half in halves)
+    if not (np.abs(lack) > bound + look.criteria.least_kink * look.weighing.scale[rows]).any():
+        return finding
+    return dataclasses.replace(finding, verdict=Verdict.UNRESOLVED, reason=Reason.KINK, advice=TIE)
 
 
 def refined(instrument: Instrument, look: Look, findings: list[Finding]) -> tuple[Look, list[Finding]]:

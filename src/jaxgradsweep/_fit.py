@@ -335,7 +335,7 @@ def _fit(sweep: Sweep) -> Fit:
         still=((np.abs(np.stack([sweep.forward, sweep.backward])) <= STILL * noise) | ~good).all(axis=(0, 2)),
         jump=jump,
         jump_uncertainty=jump_bar,
-        growth=growth(half, noise),
+        growth=growth(half, floor),
         variation=variation(sweep, chosen.widest),
         quantised=quantised,
         low_precision=low_precision,
@@ -370,15 +370,15 @@ def smallest_steps(half: np.ndarray, second: np.ndarray, noise: np.ndarray) -> t
     return np.where(own, aside, across), np.where(own, aside_bar, 2 * bar)
 
 
-def growth(half: np.ndarray, noise: np.ndarray) -> np.ndarray:
-    """The exponent p of |phi(h) - phi(-h)| ~ h^p over the smallest eight steps that stand above the noise."""
+def growth(half: np.ndarray, floor: np.ndarray) -> np.ndarray:
+    """The exponent p of |phi(h) - phi(-h)| ~ h^p over the smallest nine steps above rounding; NaN where it varies."""
     size = np.log2(np.maximum(np.abs(half), np.finfo(float).tiny))
-    above = np.abs(half) > 20 * noise
+    above = np.abs(half) > 20 * floor
     last = above.shape[1] - 1 - np.argmax(above[:, ::-1], axis=1)
-    columns = np.clip(last[:, None] - np.arange(8), 0, None)
-    picked = np.take_along_axis(size, columns, axis=1)
-    slope = (picked[:, -1] - picked[:, 0]) / 7
-    return np.where(above.any(axis=1) & (last >= 7), slope, np.nan)
+    columns = np.clip(last[:, None] - np.arange(9), 0, None)
+    slopes = np.diff(np.take_along_axis(size, columns, axis=1), axis=1)
+    steady = above.any(axis=1) & (last >= 8) & (np.ptp(slopes, axis=1) < 0.3)
+    return np.where(steady, slopes.mean(axis=1), np.nan)
 
 
 def variation(sweep: Sweep, start: np.ndarray) -> np.ndarray:

@@ -13,8 +13,10 @@ import numpy as np
 
 from jaxgradsweep._tree import wide_dtype
 
-LEAF, COMPONENT, BASIS = 0, 1, 2  # scale of a direction: the leaf's, each component's own, or one component alone
-SCALES = ("leaf", "component", "basis")
+LEAF, COMPONENT = 0, 1  # scale of a random direction: the leaf's, or each component's own
+BASIS, BASIS_LEAF = 2, 3  # one component alone, at its own scale or at the leaf's
+PART, REST = 4, 5  # a random half of the components of the direction at the leaf's scale, and the other half
+SCALES = ("leaf", "component", "basis", "basis at leaf's scale", "part", "rest")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,7 +25,7 @@ class Probes:
 
     leaf: np.ndarray  # which moving leaf
     scale: np.ndarray  # LEAF, COMPONENT or BASIS
-    index: np.ndarray  # which component, for BASIS
+    index: np.ndarray  # which component, where one moves alone
     seed: np.ndarray  # four words that seed the direction and the cotangent
 
     def __len__(self) -> int:
@@ -50,10 +52,11 @@ def draw(paths: tuple[str, ...], leaves: list[int], scale: int, numbers: range, 
     )
 
 
-def basis(leaf: int, size: int, key: int) -> Probes:
-    """One probe for each component of a leaf; of a complex leaf `size` counts real parts, then imaginary parts."""
-    seed = np.tile(seed_words(key, f"basis/{leaf}", 0), (size, 1))
-    return Probes(np.full(size, leaf, np.int32), np.full(size, BASIS, np.int32), np.arange(size, dtype=np.int32), seed)
+def basis(leaf: int, components: np.ndarray, scale: int) -> Probes:
+    """One probe for each of some components of a leaf; of a complex leaf real parts count first, then imaginary parts."""
+    count = len(components)
+    rows = (np.full(count, leaf), np.full(count, scale), components)
+    return Probes(*(np.asarray(row, np.int32) for row in rows), np.zeros((count, 4), np.uint32))
 
 
 def step_grid(bits: int, *, outward: bool = False) -> np.ndarray:
@@ -98,11 +101,14 @@ def direction(leaf: jax.Array, random: jax.Array, scale: jax.Array, index: jax.A
     own = jnp.where(size > 0, power_of_two_near(size), overall)
     mantissa = short_mantissa(random[: leaf.size].reshape(leaf.shape))
     only = (jnp.arange(leaf.size) == index % leaf.size).reshape(leaf.shape)
-    value = jnp.where(scale == LEAF, overall, own) * jnp.where(scale == BASIS, only, mantissa)
+    alone = (scale == BASIS) | (scale == BASIS_LEAF)
+    value = jnp.where((scale == COMPONENT) | (scale == BASIS), own, overall) * jnp.where(alone, only, mantissa)
+    half = (random[: leaf.size] & 128).reshape(leaf.shape) > 0
+    value = jnp.where(scale == PART, half, True) * jnp.where(scale == REST, ~half, True) * value
     if jnp.issubdtype(leaf.dtype, jnp.complexfloating):
         imaginary = short_mantissa((random >> 4)[: leaf.size].reshape(leaf.shape))
         turn = jnp.where(index < leaf.size, 1, 1j)
-        value = value * jnp.where(scale == BASIS, turn, 1 + 1j * imaginary / mantissa)
+        value = value * jnp.where(alone, turn, 1 + 1j * imaginary / mantissa)
     return value.astype(leaf.dtype)
 
 

@@ -195,10 +195,12 @@ def inspect(claim: Claim, shapes: Any) -> Inspection:
                 raise
             notes.append(NOTES["untraceable"])
             claim = dataclasses.replace(claim, by_value=True, rule=None)
-    elif not claim.by_value:
+    elif not claim.by_value and moving:
         claim = _choose_mode(claim, moving, held, notes)
     program, found = jax.make_jaxpr(lambda m, h: outputs(claim, m, h), return_shape=True)(moving, held)
     inner = least_bits(program.jaxpr, {*program.jaxpr.invars[: len(moving)]})
+    if not moving:
+        return Inspection(claim, found, derivative, inner, tuple(notes))
     try:
         batched = [jax.ShapeDtypeStruct((2, *leaf.shape), leaf.dtype) for leaf in moving]
         jax.eval_shape(lambda m, h: jax.vmap(lambda x: outputs(claim, x, h))(m), batched, held)

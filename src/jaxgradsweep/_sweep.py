@@ -131,6 +131,10 @@ def measure(
     eps: float,
 ) -> Sweep:
     """Measure every probe at every step. Call it inside `precision`; the results are NumPy arrays."""
+    if not len(probes):
+        table, column = np.zeros((0, len(steps))), np.zeros(0)
+        found = dict.fromkeys(_PER_STEP, table) | {"claimed": column, "size": column, "finite": column > 0}
+        return Sweep(paths=paths, leaf=column.astype(int), scale=(), steps=np.array(steps, float), eps=eps, **found)
     run = _sweep_program(claim, chunk)
     width = -(-len(steps) // chunk) * chunk
     padded = np.zeros(MAX_STEPS)

@@ -26,7 +26,7 @@ class Layout:
         pools = {MOVING: iter(moving), HELD: iter(held), STATIC: iter(s.value for s in self.statics)}
         return self.treedef.unflatten([next(pools[kind]) for kind in self.kinds])
 
-    def derivative(self, moving: Sequence[Any], args: tuple[Any, ...]) -> Any:
+    def derivative(self, moving: Sequence[Any]) -> Any:
         """Arrange one array per moving leaf in the structure of `args[argnums]`, as `jax.grad` would; others are `None`."""
         values = iter(moving)
         leaves = [next(values) if kind == MOVING else None for kind in self.kinds]

@@ -110,6 +110,11 @@ ADVICE = {
 }
 LOW_PRECISION = "The function computes in float32 inside; it is judged at that precision."
 
+TIE = (
+    "The slopes along two halves of a direction do not add up to that along the whole, so no derivative exists at this "
+    "point, as at equal values under a median or a sort. Perturb the inputs and check again."
+)
+
 
 def advice_for(verdict: Verdict, reason: Reason, evidence: dict[str, float | str]) -> str:
     """What to do about a finding, with its own numbers; empty where nothing is to do."""
@@ -123,12 +128,10 @@ def advice_for(verdict: Verdict, reason: Reason, evidence: dict[str, float | str
 
 
 NOTES = {
-    "fixed": "held fixed, since they are not floating or complex: {leaves}",
+    "fixed": "held fixed, since they are empty, or neither floating nor complex: {leaves}",
     "native": "evaluated as the arrays come, since the function does not run in float64 ({error})",
     "mode": "{missing} mode is not available for this function; {used} mode was used for the claim",
     "no vmap": "the function cannot be vmapped; its points were evaluated one after the other",
     "untraceable": "the claimed gradient cannot be traced by JAX; it was evaluated once, and is judged as numbers",
     "reach": "the function raises an error at steps above {step:.2g}; the steps below were used",
-    "empty": "leaves without elements have nothing to check: {leaves}",
-    "outward": "steps up to {step:g} were needed for {leaves}",
 }

@@ -1,0 +1,66 @@
+"""The numeric gradient, component by component, with error bars."""
+
+from typing import Any
+
+import jax
+import numpy as np
+
+from jaxgradsweep._examination import Instrument, grid_for
+from jaxgradsweep._fit import fit
+from jaxgradsweep._probe import BASIS, BASIS_LEAF, basis
+from jaxgradsweep._request import Settings, check_args
+from jaxgradsweep._subject import Subject
+from jaxgradsweep._tree import is_inexact
+from jaxgradsweep._verdict import criteria_for
+
+GOOD_ENOUGH = 1e-9  # a component known to this relative error is not looked at again with the leaf's scale
+
+
+def estimate(subject: Subject, settings: Settings) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Value and uncertainty of every component of every moving leaf, from the function's values alone.
+
+    The subject's claim is one for every component (`1 - i` for complex ones), so that the claimed pairing of a basis
+    direction is its length, which the difference quotient is divided by.
+    """
+    instrument = Instrument(subject, settings, criteria_for(subject.bits))
+    found = [one_leaf(instrument, leaf, settings) for leaf in range(len(subject.point.moving))]
+    return [value for value, _ in found], [bar for _, bar in found]
+
+
+def one_leaf(instrument: Instrument, leaf: int, settings: Settings) -> tuple[np.ndarray, np.ndarray]:
+    """Value and uncertainty of one leaf's components."""
+    array = np.asarray(instrument.subject.point.moving[leaf])
+    parts = 2 if np.iscomplexobj(array) else 1
+    everything = np.arange(array.size * parts)
+    value, bar = quotients(instrument, leaf, everything, BASIS, settings)
+    poor = ~(bar <= GOOD_ENOUGH * np.abs(value)) & (bar > 0)
+    if poor.any():
+        other, other_bar = quotients(instrument, leaf, everything[poor], BASIS_LEAF, settings)
+        better = other_bar < bar[poor]
+        value[poor], bar[poor] = np.where(better, other, value[poor]), np.where(better, other_bar, bar[poor])
+    value, bar = value.reshape(parts, *array.shape), bar.reshape(parts, *array.shape)
+    if parts == 1:
+        return value[0], bar[0]
+    return value[0] - 1j * value[1], np.hypot(bar[0], bar[1])  # JAX's convention: df/dx - i df/dy
+
+
+def quotients(
+    instrument: Instrument, leaf: int, components: np.ndarray, scale: int, settings: Settings
+) -> tuple[np.ndarray, np.ndarray]:
+    """Difference quotients along some components, extrapolated, with their error bars."""
+    sweep = instrument.measure(basis(leaf, components, scale), grid_for(instrument.subject, settings))
+    found = fit(sweep)
+    return found.derivative / sweep.claimed, found.uncertainty / np.abs(sweep.claimed)
+
+
+def unit_claim(args: Any, argnums: Any) -> Any:
+    """A claim of one for every component of `args[argnums]`; the door has not looked at `args` yet."""
+
+    def one(leaf: Any) -> Any:
+        return np.full(np.shape(leaf), 1 - 1j if np.iscomplexobj(leaf) else 1.0) if is_inexact(leaf) else None
+
+    if not isinstance(args, tuple):
+        return None  # the door will say so
+    numbers, single = check_args(args, argnums)
+    parts = tuple(jax.tree.map(one, args[i]) for i in numbers)
+    return parts[0] if single else parts
