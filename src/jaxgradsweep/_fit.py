@@ -55,6 +55,8 @@ class Fit:
         jump: jump of phi at x.
         jump_uncertainty: its error bar.
         growth: exponent p in |phi(h) - phi(-h)| ~ h^p for the smallest steps above the noise.
+        bend_order: exponent of the second differences over the smallest steps that show them: 2 for a smooth function,
+            1 for a kink, between them for dense kinks.
         variation: largest one-sided slope of phi inside the trusted window.
         quantised: whether phi stands still for the smallest steps but follows a trend at larger ones.
         low_precision: whether phi has the noise of float32 inside; then the trend at larger steps counts.
@@ -80,6 +82,7 @@ class Fit:
     jump: np.ndarray
     jump_uncertainty: np.ndarray
     growth: np.ndarray
+    bend_order: np.ndarray
     variation: np.ndarray
     quantised: np.ndarray
     low_precision: np.ndarray
@@ -336,6 +339,7 @@ def _fit(sweep: Sweep) -> Fit:
         jump=jump,
         jump_uncertainty=jump_bar,
         growth=growth(half, floor),
+        bend_order=bend_order(np.where(good, sweep.bend, 0), noise),
         variation=variation(sweep, chosen.widest),
         quantised=quantised,
         low_precision=low_precision,
@@ -379,6 +383,16 @@ def growth(half: np.ndarray, floor: np.ndarray) -> np.ndarray:
     slopes = np.diff(np.take_along_axis(size, columns, axis=1), axis=1)
     steady = above.any(axis=1) & (last >= 8) & (np.ptp(slopes, axis=1) < 0.3)
     return np.where(steady, slopes.mean(axis=1), np.nan)
+
+
+def bend_order(bend: np.ndarray, noise: np.ndarray) -> np.ndarray:
+    """The exponent p in |C(h)| ~ h^p over the seven smallest steps that stand above the noise."""
+    above = bend > 20 * noise
+    last = above.shape[1] - 1 - np.argmax(above[:, ::-1], axis=1)
+    columns = np.clip(last[:, None] - np.arange(7), 0, None)
+    size = np.log2(np.maximum(np.take_along_axis(bend, columns, axis=1), np.finfo(float).tiny))
+    slope = (size[:, -1] - size[:, 0]) / 6
+    return np.where(above.any(axis=1) & (last >= 6), slope, np.nan)
 
 
 def variation(sweep: Sweep, start: np.ndarray) -> np.ndarray:

@@ -8,7 +8,7 @@ import numpy as np
 
 from jaxgradsweep._fit import Fit
 from jaxgradsweep._sweep import Segments, Sweep
-from jaxgradsweep._wording import Reason, Verdict, advice_for
+from jaxgradsweep._wording import INSIDE, OUTSIDE, Reason, Verdict, advice_for
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,6 +23,7 @@ class Criteria:
         margin: a discrepancy accuses only from so many times its bound on.
         least_kink: smallest jump of slopes that counts as a kink, relative.
         beyond_kink: a claim at a kink accuses from so many half widths of the kink on.
+        dense: second differences that grow with a power of h between these two come from dense kinks.
         rounded: a function that moves by noise of at most so many roundings is constant, and a claim of at most so many
             roundings of its value is zero.
         tells: an identity must be so many times finer than the discrepancy that it confirms.
@@ -36,6 +37,7 @@ class Criteria:
     margin: float = 3.0
     least_kink: float = 1e-6
     beyond_kink: float = 1.5
+    dense: tuple[float, float] = (1.15, 1.85)
     rounded: float = 1e4
     tells: float = 3.0
     steps_that_tell: int = 4
@@ -181,6 +183,7 @@ def _opinions(
     jump = np.abs(fit.jump) > np.maximum(fit.jump_uncertainty, 1e-9 * fit.magnitude)
     one_sided = ~np.isfinite(sweep.difference[:, -6:]).all(axis=1)
     rough = ~fits | ((fit.noise_ratio > criteria.rounded) & ~fit.low_precision)
+    dense = (fit.bend_order > criteria.dense[0]) & (fit.bend_order < criteria.dense[1])
     singular = rough & (fit.growth > 0.05) & (fit.growth < 0.9)
     apart = np.abs(fit.coarse - fit.derivative) > fit.coarse_uncertainty + fit.uncertainty
     like_coarse = np.abs(sweep.claimed - fit.coarse) <= fit.coarse_uncertainty + bound
@@ -210,7 +213,9 @@ def _opinions(
             np.where(fit.exact, Reason.EXACT, Reason.CONVERGES),
         ),
         (apart & like_coarse & mismatch, Opinion.OPEN, Reason.SCALES),
+        (mismatch & dense, Opinion.OPEN, Reason.DENSE_KINKS),
         (mismatch, Opinion.AGAINST, Reason.MISMATCH),
+        (dense & ~fine, Opinion.OPEN, Reason.DENSE_KINKS),
         (np.ones(len(error), bool), Opinion.OPEN, blur),
     ]
     opinion = np.zeros(len(error), int)
@@ -426,6 +431,10 @@ def _evidence(
     if reason is Reason.KINK:
         half = fit.kink[row] / 2
         found |= {"slope before": float(fit.derivative[row] - half), "slope after": float(fit.derivative[row] + half)}
+        inside = abs(weighing.error[row]) <= abs(half) * (1 + 1e-6) + weighing.bound[row]
+        found["claim"] = INSIDE if inside else OUTSIDE if np.isfinite(weighing.error[row]) else "is not finite"
+    if reason is Reason.DENSE_KINKS:
+        found["bend order"] = float(fit.bend_order[row])
     if reason is Reason.JUMP:
         found["jump"] = float(fit.jump[row])
     if reason is Reason.SINGULAR:

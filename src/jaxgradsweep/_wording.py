@@ -26,6 +26,7 @@ class Reason(enum.Enum):
     POINT_ONLY = "the claim is right near the point, but not at the point itself"
     NAN_CLAIM = "the claim is not finite where the function is smooth"
     KINK = "the function has a kink at the point: the slopes on its two sides differ"
+    DENSE_KINKS = "kinks lie so densely that the function is smooth over no usable range of steps"
     JUMP = "the function jumps at the point, or closer to it than any usable step"
     SINGULAR = "the slope grows without limit as the step shrinks"
     NOISE = "the function is noisier than a derivative of this size can show"
@@ -61,8 +62,13 @@ NO_RULE = "no answer"
 
 ADVICE = {
     Reason.KINK: (
-        "The claim {place} the slopes before ({slope before:.6g}) and after ({slope after:.6g}) the kink: no derivative "
-        "exists here. Check at a point a little aside; if the kink comes from equal or zero inputs, perturb them."
+        "No derivative exists at a kink. Along the direction that decided, the slope is {slope before:.6g} before it and "
+        "{slope after:.6g} after it, and the claim {claim}. Check at a point a little aside; if the kink comes from equal "
+        "or zero inputs, perturb them."
+    ),
+    Reason.DENSE_KINKS: (
+        "The second differences grow like h^{bend order:.2f} instead of h^2. Use float64: its smaller steps fit between the "
+        "kinks of a network of rectifiers or max-pools."
     ),
     Reason.JUMP: "The function jumps by {jump:.3g} at the point: no derivative exists. Check at another point.",
     Reason.SINGULAR: (
@@ -110,6 +116,8 @@ ADVICE = {
 }
 LOW_PRECISION = "The function computes in float32 inside; it is judged at that precision."
 
+INSIDE = "lies between the two, so it is a valid subgradient"
+OUTSIDE = "does not lie between the two"
 TIE = (
     "The slopes along two halves of a direction do not add up to that along the whole, so no derivative exists at this "
     "point, as at equal values under a median or a sort. Perturb the inputs and check again."
@@ -122,7 +130,7 @@ def advice_for(verdict: Verdict, reason: Reason, evidence: dict[str, float | str
         return LOW_PRECISION if "precision" in evidence else ""
     template = ADVICE.get(reason, "")
     try:
-        return template.format(place=evidence.get("claim", "is not one of"), **evidence)
+        return template.format(**evidence)
     except KeyError:  # a number that this finding could not measure
         return template.split(". ", 1)[-1]
 

@@ -1,0 +1,247 @@
+"""A fit of phi alone, held against calculus: no JAX and no claim here."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from helpers import EPS, ONE_VARIABLE, STEPS, along, sweep_of
+from jaxgradsweep._fit import fit
+
+
+def fit_of(*functions, **settings):
+    return fit(sweep_of(*functions, **settings))
+
+
+def sine(t):
+    return np.sin(1 + t)
+
+
+SINE_SLOPE, SINE_THIRD = np.cos(1), -np.cos(1)
+
+
+def noisy(size, seed=0):
+    random = np.random.default_rng(seed)
+    return lambda t: sine(t) + size * random.normal(size=np.shape(t))
+
+
+# ---- the derivative and its uncertainty
+
+
+@pytest.mark.parametrize("mantissa", [1.0, 1.375, -1.875])
+@pytest.mark.parametrize("name", ONE_VARIABLE)
+def test_the_actual_error_lies_within_a_fine_uncertainty(name, mantissa):
+    function, derivative, x, fine = ONE_VARIABLE[name]
+    phi, exact = along(function, derivative, x, mantissa=mantissa)
+    found = fit_of(phi)
+    assert abs(found.derivative[0] - exact) <= found.uncertainty[0]
+    assert found.uncertainty[0] <= fine * abs(exact)
+
+
+def test_a_stationary_point_has_a_derivative_of_zero_within_its_uncertainty():
+    found = fit_of(lambda t: np.cos(t) - 0.3, lambda t: np.sin(np.pi / 2 + t))
+    assert np.all(np.abs(found.derivative) <= found.uncertainty)
+    assert np.all(found.uncertainty <= 1e-11)
+
+
+def test_uncertainties_cover_the_errors_of_99_percent_of_smooth_functions_and_exaggerate_little():
+    random = np.random.default_rng(1)
+    weights, frequencies, phases = (random.normal(size=(500, 4)) for _ in range(3))
+    frequencies = 2 ** (2 * frequencies)
+
+    def wave(a, w, p):
+        return lambda t: np.sum(a * np.sin(w * np.asarray(t)[:, None] + p), axis=1)
+
+    found = fit_of(*(wave(*group) for group in zip(weights, frequencies, phases, strict=True)))
+    exact = np.sum(weights * frequencies * np.cos(phases), axis=1)
+    error = np.abs(found.derivative - exact)
+    assert np.mean(error <= found.uncertainty) >= 0.99
+    assert np.median(found.uncertainty) <= 10 * np.median(error)
+    assert np.median(error / np.abs(exact)) <= 1e-12
+
+
+def test_the_claim_has_no_influence_on_the_fit():
+    honest, flattered = fit(sweep_of(sine, claimed=SINE_SLOPE)), fit(sweep_of(sine, claimed=7.0))
+    for field in dataclasses.fields(honest):
+        np.testing.assert_array_equal(getattr(honest, field.name), getattr(flattered, field.name), err_msg=field.name)
+
+
+def test_a_probe_is_fitted_the_same_alone_and_among_others():
+    among = fit_of(np.exp, noisy(1e-6), sine, np.abs)
+    alone = fit_of(sine)
+    for field in dataclasses.fields(alone):
+        mine, others = getattr(alone, field.name)[0], getattr(among, field.name)[2]
+        np.testing.assert_allclose(mine, others, rtol=1e-3, err_msg=field.name)
+
+
+@pytest.mark.parametrize("factor", [2.0**-600, -1.0, 2.0**600])
+def test_a_fit_scales_with_its_function(factor):
+    plain, scaled = fit_of(sine), fit_of(lambda t: factor * sine(t))
+    np.testing.assert_allclose(scaled.derivative, factor * plain.derivative, rtol=1e-13)
+    np.testing.assert_allclose(scaled.uncertainty, abs(factor) * plain.uncertainty, rtol=1e-6)
+    np.testing.assert_allclose(scaled.noise, abs(factor) * plain.noise, rtol=1e-6)
+    np.testing.assert_allclose(scaled.order, plain.order, rtol=1e-6)
+
+
+def test_a_function_that_is_finite_only_for_small_steps_is_fitted_there():
+    found = fit_of(lambda t: np.log(1 + 200 * t))
+    assert abs(found.derivative[0] - 200) <= found.uncertainty[0] <= 200e-10
+
+
+def test_a_function_that_is_finite_on_no_step_has_no_derivative():
+    found = fit_of(lambda t: np.where(t == 0, 1.0, np.nan))
+    assert not np.isfinite(found.derivative[0])
+    assert found.uncertainty[0] == np.inf
+
+
+def test_a_wave_of_the_period_of_the_steps_is_not_taken_for_a_constant():
+    phi, exact = along(lambda x: np.sin(128 * np.pi * x), lambda x: 128 * np.pi * np.cos(128 * np.pi * x), 0.5625)
+    found = fit_of(phi)
+    assert abs(found.derivative[0] - exact) <= found.uncertainty[0] <= 1e-8 * abs(exact)
+
+
+def test_structure_on_a_scale_of_1e_5_is_resolved_below_that_scale():
+    found = fit_of(lambda t: t + 1e-5 * np.tanh(t / 1e-5) + 1)
+    assert abs(found.derivative[0] - 2) <= found.uncertainty[0] <= 1e-5
+    assert found.reach[0] <= 1e-4
+
+
+# ---- slope and crossover
+
+
+@pytest.mark.parametrize(
+    ("phi", "order"),
+    [
+        (sine, 2),
+        (lambda t: np.exp(1 + t), 2),
+        (lambda t: 1 + t + t**2 + t**5 + t**6, 4),
+        (lambda t: 1 + t - t**4 + t**7, 6),
+        (lambda t: 1 + t + t * np.abs(t), 1),
+    ],
+    ids=["sin: 2", "exp: 2", "no third derivative: 4", "nor a fifth: 6", "jump of the second derivative: 1"],
+)
+def test_the_slope_is_the_truncation_order_of_calculus(phi, order):
+    found = fit_of(phi)
+    assert found.order[0] == pytest.approx(order, rel=0.05)
+    assert found.order_error[0] < 0.1
+    assert not found.exact[0]
+
+
+@pytest.mark.parametrize("phi", [lambda t: 3 * t + 1, lambda t: 3 * t + 1 - 7 * t**2], ids=["linear", "quadratic"])
+def test_a_function_without_truncation_error_is_exact_and_has_no_slope(phi):
+    found = fit_of(phi)
+    assert found.exact[0]
+    assert np.isnan(found.order[0])
+    assert abs(found.derivative[0] - 3) <= found.uncertainty[0] <= 1e-12
+
+
+def test_the_coefficient_of_the_truncation_is_a_sixth_of_the_third_derivative():
+    assert fit_of(sine).coefficient[0] == pytest.approx(abs(SINE_THIRD) / 6, rel=0.05)
+
+
+@pytest.mark.parametrize("noise", [1e-12, 1e-9, 1e-6])
+def test_the_crossover_is_that_of_the_planted_noise(noise):
+    theory = (noise / (2 * abs(SINE_THIRD) / 6)) ** (1 / 3)
+    crossover = np.median(fit_of(*(noisy(noise, seed) for seed in range(9))).crossover)
+    assert theory / 2 <= crossover <= 2 * theory
+
+
+def test_the_crossover_of_a_clean_function_is_that_of_its_rounding():
+    theory = (EPS * np.sin(1) / np.sqrt(12) / (2 * abs(SINE_THIRD) / 6)) ** (1 / 3)
+    assert theory / 4 <= fit_of(sine).crossover[0] <= 4 * theory
+
+
+# ---- noise
+
+
+@pytest.mark.parametrize("size", 10.0 ** np.arange(-12, -2))
+def test_planted_noise_is_measured_within_a_factor_of_three(size):
+    noise = fit_of(*(noisy(size, seed) for seed in range(50))).noise
+    assert np.mean((size / 3 <= noise) & (noise <= 3 * size)) >= 0.9
+    assert np.all((size / 10 <= noise) & (noise <= 10 * size))
+
+
+@pytest.mark.parametrize("size", [1e-12, 1e-9, 1e-6, 1e-3])
+def test_the_uncertainty_covers_the_error_that_noise_makes(size):
+    found = fit_of(*(noisy(size, seed) for seed in range(200)))
+    error = np.abs(found.derivative - SINE_SLOPE)
+    assert np.mean(error <= found.uncertainty) >= 0.98
+    assert np.median(found.uncertainty) <= 100 * size + 1e-10
+
+
+def test_float32_inside_is_recognised_and_still_has_its_derivative():
+    found = fit_of(lambda t: np.sin(np.float32(1.1 + 1.375 * t)).astype(np.float64))
+    exact = 1.375 * np.cos(1.1)
+    assert found.low_precision[0]
+    assert abs(found.derivative[0] - exact) <= found.uncertainty[0] <= 1e-3 * exact
+    assert 1e-9 <= found.noise[0] <= 1e-6
+
+
+def test_a_float64_function_is_not_taken_for_float32():
+    functions = [along(f, d, x)[0] for f, d, x, _ in ONE_VARIABLE.values()]
+    assert not fit_of(*functions).low_precision.any()
+
+
+def test_a_staircase_is_quantised_and_a_ramp_is_not():
+    stairs, ramp = (lambda t: np.round(1e4 * (0.3 + t)) / 1e4), (lambda t: 0.3 + t)
+    found = fit_of(stairs, ramp)
+    assert list(found.quantised) == [True, False]
+    assert abs(found.coarse[0] - 1) <= found.coarse_uncertainty[0] <= 1e-2  # the trend over many stairs
+
+
+def test_a_constant_stands_still():
+    found = fit_of(lambda t: np.full_like(t, 0.7), lambda t: 0.7 + 1e-9 * t)
+    assert list(found.still) == [True, False]
+    assert abs(found.derivative[0]) <= found.uncertainty[0]
+
+
+# ---- kinks and jumps
+
+
+@pytest.mark.parametrize("size", [1e-4, 0.1, 5.0])
+def test_a_kink_is_measured_as_the_jump_of_its_slopes(size):
+    found = fit_of(lambda t: np.sin(1 + t) + size * np.abs(t))
+    assert abs(found.kink[0] - 2 * size) <= found.kink_uncertainty[0] <= 1e-3 * size
+    assert found.derivative[0] == pytest.approx(SINE_SLOPE, abs=1e-6)  # the mean of both sides
+
+
+def test_a_kink_of_one_side_is_measured_too():
+    found = fit_of(lambda t: 1 + np.maximum(t, 0))
+    assert abs(found.kink[0] - 1) <= found.kink_uncertainty[0] <= 1e-6
+
+
+def test_a_smooth_function_has_no_kink():
+    found = fit_of(sine, np.exp, lambda t: t**2 + 1)
+    assert np.all(np.abs(found.kink) <= np.maximum(found.kink_uncertainty, 1e-9))
+
+
+def test_a_kink_at_a_distance_is_not_a_kink_at_the_point():
+    found = fit_of(*(lambda t, d=d: np.sin(1 + t) + np.maximum(t - d, 0) for d in (0.1, 1e-3)))
+    assert np.all(np.abs(found.kink) <= np.maximum(found.kink_uncertainty, 1e-6))
+    assert np.all(np.abs(found.derivative - SINE_SLOPE) <= found.uncertainty)
+
+
+@pytest.mark.parametrize("at_zero", [0.0, 0.5, 1.0])
+def test_a_jump_is_measured_as_its_height(at_zero):
+    found = fit_of(lambda t: np.sin(1 + t) + 0.3 * np.where(t == 0, at_zero, t > 0))
+    assert abs(found.jump[0]) == pytest.approx(0.3, rel=1e-3)
+    assert abs(found.jump[0]) > found.jump_uncertainty[0]
+
+
+def test_a_smooth_function_has_no_jump():
+    found = fit_of(sine, np.exp)
+    assert np.all(np.abs(found.jump) <= found.jump_uncertainty + 1e-9)
+
+
+@pytest.mark.parametrize("power", [0.3, 0.5, 0.7])
+def test_the_growth_of_a_root_is_its_exponent(power):
+    found = fit_of(lambda t: np.sign(t) * np.abs(t) ** power)
+    assert found.growth[0] == pytest.approx(power, abs=0.05)
+
+
+def test_the_steps_of_a_float32_grid_serve_a_float32_function():
+    steps = STEPS[:20]
+    values = lambda t: np.sin(np.float32(1) + np.float32(1.375) * np.float32(t))
+    found = fit_of(values, steps=steps, eps=float(np.finfo(np.float32).eps))
+    exact = 1.375 * np.cos(1)
+    assert abs(found.derivative[0] - exact) <= found.uncertainty[0] <= 1e-3 * exact
