@@ -179,7 +179,7 @@ class Counted:
 
 
 def by_jaxgradsweep(fun: Counted, x: float) -> Estimate:
-    report = jgs.check_grad(functools.partial(fun.fun, jnp), (x,))
+    report = jgs.check_grad(functools.partial(fun.fun, jnp), (float(x),))
     fun.evaluations += report.evaluations
     finding = report.findings[0]
     row = finding.probe
@@ -192,8 +192,8 @@ def by_jaxgradsweep(fun: Counted, x: float) -> Estimate:
 
 
 def by_numdifftools(fun: Counted, x: float) -> Estimate:
-    value, info = numdifftools.Derivative(fun, full_output=True)(x)
-    return float(value), float(info.error_estimate)
+    found = numdifftools.Derivative(fun, full_output=True)(x)
+    return float(found.estimate), float(found.error_estimate)
 
 
 def by_jacobi(fun: Counted, x: float) -> Estimate:

@@ -21,6 +21,9 @@ GROWTH = 4.0  # truncation grows at least so much in three steps: a slope above 
 STILL = 30.0  # phi stands still where it moves by at most so many standard deviations of its noise
 INFLATIONS = (1.0, 4.0, 16.0)  # the noise is tried so many times larger than measured
 INFLATION_GAIN = 3.0  # and that is believed where it shrinks the error bar so many times
+SYSTEMATIC = 0.7  # correlation of neighbouring residuals from which on they are no noise
+LEAP_AT_JUMP = 1e3  # from one step to the next, second differences of a smooth function grow by 4
+KINK_GROWTH = 2.5  # and from a kink on by at least 3
 LEAP = 6.0  # noise does not grow so much from one step to the next
 STRUCTURE = 100.0  # noise that falls to so small a part of itself as h grows is unresolved structure
 NOISE_STEP = 10.0  # a second noise level lies at least this far above the first
@@ -55,6 +58,9 @@ class Fit:
         jump: jump of phi at x.
         jump_uncertainty: its error bar.
         growth: exponent p in |phi(h) - phi(-h)| ~ h^p for the smallest steps above the noise.
+        jump_distance: relative step at which the nearest jump of phi is crossed; NaN where none is seen.
+        jump_size: size of that jump.
+        motionless: whether phi does not move over the smallest steps.
         bend_order: exponent of the second differences over the smallest steps that show them: 2 for a smooth function,
             1 for a kink, between them for dense kinks.
         variation: largest one-sided slope of phi inside the trusted window.
@@ -82,6 +88,9 @@ class Fit:
     jump: np.ndarray
     jump_uncertainty: np.ndarray
     growth: np.ndarray
+    jump_distance: np.ndarray
+    jump_size: np.ndarray
+    motionless: np.ndarray
     bend_order: np.ndarray
     variation: np.ndarray
     quantised: np.ndarray
@@ -321,14 +330,16 @@ def _fit(sweep: Sweep) -> Fit:
     column = chosen.start[:, None]
     shape = truncation(h, half, noise)
     del shape["order_step"]
+    hidden = np.maximum(noises.hidden, systematic(half - chosen.value[:, None] * h, noise / floor))
     kink = extrapolate(second, noise * np.sqrt(12), first, bank(steps, tuple(range(1, DEGREES + 3))))
     bend = extrapolate(
         np.where(good, sweep.bend, 0), noise * np.sqrt(12), first, bank(steps, tuple(range(1, DEGREES + 3)))
     )
+    jump_distance, jump_size = jump_near(h, np.where(good, sweep.bend, 0), noise)
     jump, jump_bar = smallest_steps(half, second, noise)
     return Fit(
         derivative=np.where(np.isfinite(chosen.uncertainty), chosen.value, np.nan),
-        uncertainty=np.maximum(chosen.uncertainty, np.where(low_precision, 0, COVERAGE * noises.hidden / h[-1])),
+        uncertainty=np.maximum(chosen.uncertainty, np.where(low_precision, 0, COVERAGE * hidden / h[-1])),
         noise=np.sqrt(2) * np.take_along_axis(noise, column, axis=1)[:, 0],
         noise_ratio=np.take_along_axis(noise / floor, column, axis=1)[:, 0],
         reach=h[chosen.start],
@@ -339,6 +350,9 @@ def _fit(sweep: Sweep) -> Fit:
         jump=jump,
         jump_uncertainty=jump_bar,
         growth=growth(half, floor),
+        jump_distance=jump_distance,
+        jump_size=jump_size,
+        motionless=still(sweep),
         bend_order=bend_order(np.where(good, sweep.bend, 0), noise),
         variation=variation(sweep, chosen.widest),
         quantised=quantised,
@@ -348,6 +362,14 @@ def _fit(sweep: Sweep) -> Fit:
         coarse_uncertainty=coarse_bar,
         **shape,
     )
+
+
+def systematic(rest: np.ndarray, ratio: np.ndarray) -> np.ndarray:
+    """Size of what is left at the smallest steps where it is far above rounding, yet follows a curve: it is no noise."""
+    tail = rest[:, -10:]
+    power = np.sum(tail**2, axis=1)
+    together = np.sum(tail[:, 1:] * tail[:, :-1], axis=1) > SYSTEMATIC * power
+    return np.where(together & (ratio[:, -1] > STRUCTURE), np.sqrt(power / tail.shape[1]), 0)
 
 
 def still(sweep: Sweep) -> np.ndarray:
@@ -383,6 +405,21 @@ def growth(half: np.ndarray, floor: np.ndarray) -> np.ndarray:
     slopes = np.diff(np.take_along_axis(size, columns, axis=1), axis=1)
     steady = above.any(axis=1) & (last >= 8) & (np.ptp(slopes, axis=1) < 0.3)
     return np.where(steady, slopes.mean(axis=1), np.nan)
+
+
+def jump_near(steps: np.ndarray, bend: np.ndarray, noise: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Distance (in relative step) and size of the nearest jump of phi; NaN where none is seen.
+
+    Second differences leap from one step to the next. Beyond a jump they then stay, beyond a kink they grow threefold.
+    """
+    usual = np.maximum(bend, noise)
+    leaps = np.zeros(bend.shape, bool)
+    leaps[:, 1:-1] = bend[:, 1:-1] > LEAP_AT_JUMP * usual[:, 2:]
+    column = bend.shape[1] - 1 - np.argmax(leaps[:, ::-1], axis=1)
+    rows = np.arange(len(bend))
+    stays = bend[rows, np.maximum(column - 1, 0)] < KINK_GROWTH * bend[rows, column]
+    found = leaps.any(axis=1) & stays
+    return np.where(found, steps[column], np.nan), np.where(found, bend[rows, column], np.nan)
 
 
 def bend_order(bend: np.ndarray, noise: np.ndarray) -> np.ndarray:

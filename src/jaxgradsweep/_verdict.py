@@ -51,9 +51,9 @@ class Criteria:
 # of a smooth function with some margin; a claim in bfloat16 has a rounding of its own of 1 %.
 _BY_PRECISION = {
     52: {"finest": 1e-9, "coarsest": 1e-3, "rounding": 64 * 2.0**-53},
-    23: {"finest": 1e-4, "coarsest": 2e-2, "rounding": 32 * 2.0**-24},
-    10: {"finest": 2e-2, "coarsest": 1e-1, "rounding": 8 * 2.0**-11},
-    7: {"finest": 6e-2, "coarsest": 3e-1, "rounding": 4 * 2.0**-8},
+    23: {"least_kink": 1e-3, "finest": 1e-4, "coarsest": 2e-2, "rounding": 32 * 2.0**-24},
+    10: {"least_kink": 3e-2, "finest": 2e-2, "coarsest": 1e-1, "rounding": 8 * 2.0**-11},
+    7: {"least_kink": 1e-1, "finest": 6e-2, "coarsest": 3e-1, "rounding": 4 * 2.0**-8},
 }
 
 
@@ -63,6 +63,7 @@ def criteria_for(bits: int, rtol: float | None = None) -> Criteria:
     return Criteria(rtol=rtol, **_BY_PRECISION[known])
 
 
+RETURN = 0.3  # differences return to a claim that they miss by at most this part of the discrepancy
 FLOAT32 = 2.0**-28  # noise above this share of phi, and of rounded values, is that of float32
 
 
@@ -187,6 +188,8 @@ def _opinions(
     singular = rough & (fit.growth > 0.05) & (fit.growth < 0.9)
     apart = np.abs(fit.coarse - fit.derivative) > fit.coarse_uncertainty + fit.uncertainty
     like_coarse = np.abs(sweep.claimed - fit.coarse) <= fit.coarse_uncertainty + bound
+    jumps = np.isfinite(fit.jump_distance)
+    stairs = jumps & returns(sweep, fit, error)
     step = fit.quantised & ~fit.low_precision & (like_coarse | (off <= bound))
     within = off <= bound if criteria.rtol is None else off + bound <= tolerance * scale
     small = off <= tolerance * scale
@@ -212,7 +215,8 @@ def _opinions(
             Opinion.FOR,
             np.where(fit.exact, Reason.EXACT, Reason.CONVERGES),
         ),
-        (apart & like_coarse & mismatch, Opinion.OPEN, Reason.SCALES),
+        (fit.motionless & jumps & mismatch, Opinion.OPEN, Reason.QUANTISED),
+        (((apart & like_coarse) | stairs) & mismatch, Opinion.OPEN, Reason.SCALES),
         (mismatch & dense, Opinion.OPEN, Reason.DENSE_KINKS),
         (mismatch, Opinion.AGAINST, Reason.MISMATCH),
         (dense & ~fine, Opinion.OPEN, Reason.DENSE_KINKS),
@@ -226,6 +230,16 @@ def _opinions(
             opinion[i], reason[i] = says, why[i] if isinstance(why, np.ndarray) else why
         decided |= holds
     return opinion, reason
+
+
+def returns(sweep: Sweep, fit: Fit, error: np.ndarray) -> np.ndarray:
+    """Whether the central differences, at steps beyond the trusted window, come much closer to the claim than inside it.
+
+    Beyond a jump close by (an iteration that stops one step later) they may follow another slope, over many jumps.
+    """
+    away = np.abs(sweep.derivative - sweep.claimed[:, None])
+    close = (away < RETURN * np.abs(error)[:, None]) & (sweep.steps[None] > 2 * fit.reach[:, None])
+    return np.lib.stride_tricks.sliding_window_view(close, 2, axis=1).all(axis=2).any(axis=1)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -330,7 +344,8 @@ def _guilty(i: int, weighing: Weighing, identity: Identity | None) -> tuple[Opin
     settles = reason not in (Reason.KINK, Reason.JUMP, Reason.NOT_FINITE, Reason.SCALES, Reason.QUANTISED)
     if opinion is Opinion.OPEN and settles and other is Opinion.FOR:
         return Opinion.FOR, Reason.IDENTITY
-    if opinion is Opinion.OPEN and settles and other is Opinion.AGAINST:
+    significant = abs(weighing.error[i]) > weighing.bound[i]
+    if opinion is Opinion.OPEN and settles and other is Opinion.AGAINST and significant:
         return Opinion.AGAINST, Reason.MISMATCH
     return opinion, reason
 

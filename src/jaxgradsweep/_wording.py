@@ -81,7 +81,7 @@ ADVICE = {
     ),
     Reason.QUANTISED: (
         "The function stands still for small changes, so its true derivative there is zero, while over large steps it "
-        "follows a slope of {slope at large steps:.6g}. Look for rounding, casts to integers or a lookup table in it."
+        "moves by jumps. Look for rounding, casts to integers or a lookup table in it."
     ),
     Reason.ROUNDOFF: (
         "The function's value is so large beside its change that rounding hides the derivative. Subtract the constant "
