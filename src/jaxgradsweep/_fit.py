@@ -33,7 +33,7 @@ STENCIL = np.array([1.0, -15.0, 70.0, -120.0, 64.0])  # kills 1, h, h^2 and h^3 
 HEAVIEST = 3  # its largest coefficient: the step whose noise it shows
 LOW_PRECISION = 64 * 2.0**-24  # noise below this share of phi, and far above float64's, is float32 inside
 SLOPES = (2.0, 4.0, 6.0, 1.0)  # truncation orders that are looked for, in this order of preference
-SLOPE_RUN = 4  # local slopes in a row that make an order: five points
+SLOPE_RUN = 3  # local slopes in a row that make an order: five points
 SLOPE_BAND = 0.1  # a local slope within this fraction of the order counts
 
 

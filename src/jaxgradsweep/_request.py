@@ -186,15 +186,15 @@ def check_output(claim: Claim, out: Any) -> None:
         raise TypeError("no output of the function is floating or complex: there is nothing to differentiate")
 
 
-def captured(fun: Any) -> tuple[Same, ...]:
-    """What a function reads from outside: values in its closure, defaults and globals, by identity.
+def captured(*functions: Any) -> tuple[Same, ...]:
+    """What functions read from outside: values in its closure, defaults and globals, by identity.
 
     Compiled code bakes these in, so that it may be used again only while they are the same. Contents of lists, dicts
     and NumPy arrays are followed, since they can change in place.
     """
     found: list[Same] = []
     seen: set[int] = set()
-    todo = [fun]
+    todo = list(functions)
     while todo and len(found) < MOST_CAPTURED:
         value = todo.pop()
         if id(value) in seen:

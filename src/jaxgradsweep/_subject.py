@@ -109,7 +109,7 @@ def prepare(
             has_aux=has_aux,
             holomorphic=holomorphic,
             by_value=by_value,
-            captured=captured((fun, rule) if callable(rule) else fun),
+            captured=captured(*((fun, rule) if callable(rule) else (fun,))),
         )
         return claim, point
 

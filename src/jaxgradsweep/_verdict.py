@@ -26,6 +26,7 @@ class Criteria:
         dense: second differences that grow with a power of h between these two come from dense kinks.
         rounded: a function that moves by noise of at most so many roundings is constant, and a claim of at most so many
             roundings of its value is zero.
+        missing: a claim smaller than this part of what is measured sets no scale.
         tells: an identity must be so many times finer than the discrepancy that it confirms.
         steps_that_tell: so many of the smallest telling steps of an identity must agree.
     """
@@ -39,6 +40,7 @@ class Criteria:
     beyond_kink: float = 1.5
     dense: tuple[float, float] = (1.15, 1.85)
     rounded: float = 1e4
+    missing: float = 0.1
     tells: float = 3.0
     steps_that_tell: int = 4
 
@@ -147,8 +149,9 @@ def weigh(sweep: Sweep, fit: Fit, criteria: Criteria) -> Weighing:
 
 def _weigh(sweep: Sweep, fit: Fit, criteria: Criteria) -> Weighing:
     error = sweep.claimed - fit.derivative
-    size = by_group(sweep, np.where(np.isfinite(sweep.size), sweep.size, 0))
-    size = np.maximum(size, by_group(sweep, np.nan_to_num(fit.derivative)))
+    size = np.nan_to_num(sweep.size, posinf=0)
+    measured = by_group(sweep, np.nan_to_num(fit.derivative))
+    size = np.where(size > criteria.missing * measured, size, measured)
     hidden = np.where(fit.low_precision, fit.noise / (sweep.eps * np.maximum(fit.magnitude, np.finfo(float).tiny)), 1)
     rounding = criteria.rounding * np.clip(hidden, 1, 2.0**29)
     bound = fit.uncertainty + rounding * (np.nan_to_num(sweep.size, posinf=0) + fit.variation)
@@ -191,8 +194,10 @@ def _opinions(
     jumps = np.isfinite(fit.jump_distance)
     stairs = jumps & returns(sweep, fit, error)
     step = fit.quantised & ~fit.low_precision & (like_coarse | (off <= bound))
-    within = off <= bound if criteria.rtol is None else off + bound <= tolerance * scale
-    small = off <= tolerance * scale
+    usual, most = by_group(sweep, np.nan_to_num(off)), by_group(sweep, np.nan_to_num(off + bound))
+    limit = tolerance * by_group(sweep, scale)
+    within = off <= bound if criteria.rtol is None else most <= limit
+    small = usual <= limit  # one answer for all directions of a leaf
     mismatch = fine & (off > criteria.margin * bound) & ~small
     blur = np.where(fit.noise_ratio > 30, Reason.NOISE, Reason.TRUNCATION)
     blur = np.where(
@@ -362,7 +367,7 @@ def _decide(
 
     for group in groups.values():
         against, speak_for = those(group, Opinion.AGAINST), those(group, Opinion.FOR)
-        if any(said[i][1] is Reason.KINK for i in against) and len(against) < len(said):
+        if any(said[i][1] is Reason.KINK for i in against) and len(those(list(said), Opinion.AGAINST)) < len(said):
             continue  # at a kink, valid subgradients may lie outside along some directions, but not along all
         if len(against) >= 2 and len(against) >= 2 * len(speak_for) or len(against) == len(group) == 1:
             row = max(against, key=lambda i: _size(weighing.error[i]) / weighing.scale[i])
@@ -441,6 +446,8 @@ def _evidence(
         "size": float(weighing.scale[row]),
         "noise over rounding": float(fit.noise_ratio[row]),
     }
+    if np.isfinite(sweep.claimed[row]) and fit.derivative[row] != 0 and np.isfinite(fit.derivative[row]):
+        found["ratio"] = float(sweep.claimed[row] / fit.derivative[row])
     if np.isfinite(fit.reach[row]):
         found["largest trusted step"] = float(fit.reach[row])
     if reason is Reason.KINK:
