@@ -207,14 +207,21 @@ def conclude(subject: Subject, settings: Settings, dtype: str) -> Report:
     if undecided:
         look = instrument.look_again(look, undecided, steps)
         findings = look.findings(subject)
-        blurred = [i for i in undecided if findings[i].verdict is Verdict.UNRESOLVED and findings[i].reason in OUTWARD]
-        if blurred and settings.steps is None:
-            look = instrument.look_outward(look, blurred)
+        farther = [i for i in undecided if needs_larger_steps(look, findings[i])]
+        if farther and settings.steps is None:
+            look = instrument.look_outward(look, farther)
             findings = look.findings(subject)
     findings = [bent(instrument, look, steps, i, finding) for i, finding in enumerate(findings)]
     if settings.steps is None:
         look, findings = refined(instrument, look, findings)
     return report_on(subject, instrument, look, findings, settings, dtype)
+
+
+def needs_larger_steps(look: Look, finding: Finding) -> bool:
+    """Whether no step inside could decide, or the function stands still at all of them and is accused for that."""
+    if finding.verdict is Verdict.WRONG:
+        return bool(look.fit.motionless[finding.probe])
+    return finding.verdict is Verdict.UNRESOLVED and finding.reason in OUTWARD
 
 
 def bent(instrument: Instrument, look: Look, steps: np.ndarray, leaf: int, finding: Finding) -> Finding:
