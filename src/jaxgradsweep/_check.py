@@ -41,7 +41,7 @@ def check_grad(
             steps: the grid of relative steps, each half of the one before.
             key: integer seed of the directions (0).
             batch_size: points evaluated at once; memory: budget in bytes for them.
-            progress: called with (what, done, total) as the check goes on.
+            progress: True for a bar on stderr, or a function that is called with (what, done, total).
 
     Returns:
         A report: `report.ok`, `report.verdict`, `report.findings`, `print(report)`, `report.plot()`.

@@ -8,6 +8,7 @@ import numpy as np
 from jaxgradsweep._examination import Instrument, grid_for
 from jaxgradsweep._fit import fit
 from jaxgradsweep._probe import BASIS, BASIS_LEAF, basis
+from jaxgradsweep._progress import reporter
 from jaxgradsweep._request import Settings, check_args
 from jaxgradsweep._subject import Subject
 from jaxgradsweep._tree import is_inexact
@@ -22,8 +23,9 @@ def estimate(subject: Subject, settings: Settings) -> tuple[list[np.ndarray], li
     The subject's claim is one for every component (`1 - i` for complex ones), so that the claimed pairing of a basis
     direction is its length, which the difference quotient is divided by.
     """
-    instrument = Instrument(subject, settings, criteria_for(subject.bits))
-    found = [one_leaf(instrument, leaf, settings) for leaf in range(len(subject.point.moving))]
+    with reporter(settings.progress) as tick:
+        instrument = Instrument(subject, settings, criteria_for(subject.bits), tick)
+        found = [one_leaf(instrument, leaf, settings) for leaf in range(len(subject.point.moving))]
     return [value for value, _ in found], [bar for _, bar in found]
 
 
@@ -48,7 +50,7 @@ def quotients(
     instrument: Instrument, leaf: int, components: np.ndarray, scale: int, settings: Settings
 ) -> tuple[np.ndarray, np.ndarray]:
     """Difference quotients along some components, extrapolated, with their error bars."""
-    sweep = instrument.measure(basis(leaf, components, scale), grid_for(instrument.subject, settings))
+    sweep = instrument.measure(basis(leaf, components, scale), grid_for(instrument.subject, settings), "components")
     found = fit(sweep)
     return found.derivative / sweep.claimed, found.uncertainty / np.abs(sweep.claimed)
 

@@ -13,12 +13,13 @@ import numpy as np
 from jaxgradsweep import _sweep
 from jaxgradsweep._fit import Fit, fit
 from jaxgradsweep._probe import COMPONENT, LEAF, PART, REST, Probes, draw, step_grid
+from jaxgradsweep._progress import Tick, reporter
 from jaxgradsweep._report import Report, classic_figures
 from jaxgradsweep._request import Settings, check_args, check_steps, require_moving
 from jaxgradsweep._subject import Subject, prepare
 from jaxgradsweep._sweep import Segments, Sweep
 from jaxgradsweep._tree import split
-from jaxgradsweep._verdict import Criteria, Finding, Identity, Opinion, Weighing, confront, criteria_for, judge, weigh
+from jaxgradsweep._verdict import Criteria, Finding, Identity, Weighing, confront, criteria_for, judge, weigh
 from jaxgradsweep._wording import NOTES, TIE, Reason, Verdict, advice_for
 
 MORE_DIRECTIONS = 2  # further directions of each scale in a second look
@@ -60,19 +61,20 @@ class Look:
 class Instrument:
     """Measures one subject: knows its settings, counts evaluations, and stays where the function does not raise."""
 
-    def __init__(self, subject: Subject, settings: Settings, criteria: Criteria) -> None:
-        self.subject, self.settings, self.criteria = subject, settings, criteria
+    def __init__(self, subject: Subject, settings: Settings, criteria: Criteria, tick: Tick) -> None:
+        self.subject, self.settings, self.criteria, self.tick = subject, settings, criteria, tick
         self.chunk = _sweep.chunk_of_steps(subject.point.moving, settings.batch_size, settings.memory)
         self.evaluations, self.notes = 0, []
 
     def draw(self, leaves: list[int], scale: int, numbers: range) -> Probes:
         return draw(self.subject.point.paths, leaves, scale, numbers, self.settings.key)
 
-    def measure(self, probes: Probes, steps: np.ndarray) -> Sweep:
+    def measure(self, probes: Probes, steps: np.ndarray, what: str) -> Sweep:
         """A sweep; where the function raises at far points, without the steps that reach them."""
+        self.tick(what, 0, len(probes))
         for dropped in range(0, len(steps), FARTHER):
             try:
-                sweep = self._measure(probes, steps[dropped:])
+                sweep = self._measure(probes, steps[dropped:], what)
             except Exception:
                 if dropped == 0:
                     self._measure(probes, np.zeros(1))  # raises the user's own error, if it is raised at x
@@ -85,11 +87,16 @@ class Instrument:
             return _sweep.extend(sweep, rows, lost)
         return self._measure(probes, steps)
 
-    def _measure(self, probes: Probes, steps: np.ndarray) -> Sweep:
+    def _measure(self, probes: Probes, steps: np.ndarray, what: str | None = None) -> Sweep:
         subject = self.subject
+
+        def tick(done: int) -> None:
+            if what is not None:
+                self.tick(what, done, len(probes))
+
         self.evaluations += len(probes) * -(-len(steps) // self.chunk) * (2 * self.chunk + 1)
         paths = subject.point.paths
-        return _sweep.measure(subject.claim, subject.arrays, paths, probes, steps, self.chunk, subject.eps)
+        return _sweep.measure(subject.claim, subject.arrays, paths, probes, steps, self.chunk, subject.eps, tick)
 
     def same_twice(self, look: Look) -> bool:
         """Whether the same compiled program gives the same numbers again."""
@@ -98,7 +105,7 @@ class Instrument:
         return all(np.array_equal(a[0], b[0, : a.shape[1]], equal_nan=True) for a, b in pairs)
 
     def look(self, probes: Probes, steps: np.ndarray) -> Look:
-        return Look(probes, self.measure(probes, steps), None, self.criteria)
+        return Look(probes, self.measure(probes, steps, "first look"), None, self.criteria)
 
     def look_again(self, look: Look, leaves: list[int], steps: np.ndarray) -> Look:
         """More directions at the leaf's scale, each component's own scale, and the segment identity."""
@@ -109,7 +116,7 @@ class Instrument:
         ]
         new = Probes(*(np.concatenate(parts) for parts in zip(*(vars(p).values() for p in more), strict=True)))
         probes = Probes(*(np.concatenate(p) for p in zip(vars(look.probes).values(), vars(new).values(), strict=True)))
-        sweep = _sweep.join_probes([look.sweep, self.measure(new, steps)])
+        sweep = _sweep.join_probes([look.sweep, self.measure(new, steps, "second look")])
         return Look(probes, sweep, self.integrate(probes, np.isin(probes.leaf, leaves), steps), self.criteria)
 
     def integrate(self, probes: Probes, rows: np.ndarray, steps: np.ndarray) -> Segments | None:
@@ -129,7 +136,7 @@ class Instrument:
     def look_outward(self, look: Look, leaves: list[int]) -> Look:
         """Larger steps, for leaves that no step inside could decide."""
         rows = np.isin(look.probes.leaf, leaves)
-        outer = self.measure(look.probes.rows(rows), step_grid(52, outward=True))
+        outer = self.measure(look.probes.rows(rows), step_grid(52, outward=True), "larger steps")
         return Look(look.probes, _sweep.extend(look.sweep, rows, outer), look.segments, self.criteria)
 
 
@@ -147,7 +154,8 @@ def examine(
     """Check one claim at one point."""
 
     def run(subject: Subject, dtype: str) -> Report:
-        return conclude(subject, settings, dtype)
+        with reporter(settings.progress) as tick:
+            return conclude(subject, settings, dtype, tick)
 
     shape = {"rule": rule, "has_aux": has_aux, "holomorphic": holomorphic}
     return at_precision(kind, fun, args, argnums, settings, shape, run)
@@ -187,13 +195,13 @@ def at_precision(
             raise error from None
 
 
-def conclude(subject: Subject, settings: Settings, dtype: str) -> Report:
+def conclude(subject: Subject, settings: Settings, dtype: str, tick: Tick) -> Report:
     """Look, look again where needed, and write the report."""
     criteria = criteria_for(subject.bits, settings.rtol)
     own = criteria_for(min(subject.bits, subject.claim_bits))
     inner = criteria_for(min(subject.bits, subject.inner_bits)).rounding if subject.inner_bits < subject.bits else 0
     criteria = dataclasses.replace(criteria, finest=max(own.finest, inner), rounding=own.rounding)
-    instrument = Instrument(subject, settings, criteria)
+    instrument = Instrument(subject, settings, criteria, tick)
     steps = grid_for(subject, settings)
     everything = list(range(len(subject.point.paths)))
     look = instrument.look(instrument.draw(everything, LEAF, range(settings.directions)), steps)
@@ -236,8 +244,8 @@ def bent(instrument: Instrument, look: Look, steps: np.ndarray, leaf: int, findi
         return finding
     whole = look.probes.rows(rows)
     halves = [
-        fit(instrument.measure(dataclasses.replace(whole, scale=np.full_like(whole.scale, s)), steps))
-        for s in (PART, REST)
+        fit(instrument.measure(dataclasses.replace(whole, scale=np.full_like(whole.scale, scale)), steps, "halves"))
+        for scale in (PART, REST)
     ]
     lack = look.fit.derivative[rows] - sum(half.derivative for half in halves)
     bound = look.fit.uncertainty[rows] + sum(half.uncertainty for half in halves)

@@ -14,6 +14,7 @@ import numpy as np
 from jaxgradsweep._tree import wide_dtype
 
 LEAF, COMPONENT = 0, 1  # scale of a random direction: the leaf's, or each component's own
+MAX_STEPS = 80  # longest grid: a multiple of every chunk of steps that is evaluated at once
 BASIS, BASIS_LEAF = 2, 3  # one component alone, at its own scale or at the leaf's
 PART, REST = 4, 5  # a random half of the components of the direction at the leaf's scale, and the other half
 SCALES = ("leaf", "component", "basis", "basis at leaf's scale", "part", "rest")

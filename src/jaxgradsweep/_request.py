@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxgradsweep._claim import Claim, moving_leaves
-from jaxgradsweep._sweep import MAX_STEPS
+from jaxgradsweep._probe import MAX_STEPS
 from jaxgradsweep._tree import Layout, Point, Same, is_inexact
 
 FEWEST_STEPS = 16  # noise, smoothness and slope need so many points to be told from each other
@@ -33,7 +33,7 @@ class Settings:
         key: seed of the directions.
         batch_size: how many points are evaluated at once; None: from the size of a point.
         memory: budget in bytes for the points evaluated at once.
-        progress: called with (what, done, total) as the check goes on.
+        progress: True for a bar on stderr, or a function that is called with (what, done, total).
     """
 
     dtype: str = "float64"
@@ -43,7 +43,7 @@ class Settings:
     key: int = 0
     batch_size: int | None = None
     memory: int = 2**31
-    progress: Callable[[str, int, int], None] | None = None
+    progress: bool | Callable[[str, int, int], None] | None = None
 
     def __post_init__(self) -> None:
         if self.dtype not in ("float64", "native"):

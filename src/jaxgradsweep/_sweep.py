@@ -9,7 +9,7 @@ second compilation. The segment integral of the claim (design of the second witn
 import contextlib
 import dataclasses
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -17,11 +17,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxgradsweep._claim import Claim, linearise, norm, outputs, widen_array
-from jaxgradsweep._probe import SCALES, Probes, cotangents, direction, random_bytes
+from jaxgradsweep._probe import MAX_STEPS, SCALES, Probes, cotangents, direction, random_bytes
 from jaxgradsweep._tree import wide_dtype
 
 NODES = (7, 15)  # Gauss-Legendre nodes of the two quadratures whose difference is the quadrature error
-MAX_PROBES, MAX_STEPS = 64, 80  # size of the result buffers of one call: a multiple of every chunk of steps
+MAX_PROBES = 64  # rows of the result buffers of one call
 CHUNKS = (20, 10, 8, 5, 4, 2, 1)  # steps evaluated at once
 POINT_BYTES = 2**16  # a point of at most this size is evaluated in the largest chunk
 CPU_CHUNK = 8  # larger points: 17 at once were the fastest on a CPU
@@ -129,8 +129,12 @@ def measure(
     steps: np.ndarray,
     chunk: int,
     eps: float,
+    tick: Callable[[int], None] = lambda done: None,
 ) -> Sweep:
-    """Measure every probe at every step. Call it inside `precision`; the results are NumPy arrays."""
+    """Measure every probe at every step. Call it inside `precision`; the results are NumPy arrays.
+
+    `tick` is called with the number of probes done, after each call of the compiled program.
+    """
     if not len(probes):
         table, column = np.zeros((0, len(steps))), np.zeros(0)
         found = dict.fromkeys(_PER_STEP, table) | {"claimed": column, "size": column, "finite": column > 0}
@@ -147,6 +151,7 @@ def measure(
         counts = np.array([len(part), width // chunk], np.int32)
         found = run(*point, rows, padded.astype(wide_dtype()), counts)
         parts.append({name: np.asarray(value, np.float64)[: len(part)] for name, value in found.items()})
+        tick(start + len(part))
     found = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     found.update({name: found[name][:, : len(steps)] for name in _PER_STEP})
     found["finite"] = found["finite"] > 0
@@ -170,7 +175,7 @@ def _sweep(
     wide = wide_dtype()
     grid = jnp.zeros((MAX_PROBES, MAX_STEPS), wide)
     column = jnp.zeros(MAX_PROBES, wide)
-    found = {name: grid for name in _PER_STEP} | {name: column for name in ("claimed", "size", "finite")}
+    found = dict.fromkeys(_PER_STEP, grid) | dict.fromkeys(("claimed", "size", "finite"), column)
 
     def one_probe(i: Any, found: dict[str, Any]) -> dict[str, Any]:
         leaf, scale, index, seed = (row[i] for row in rows)
@@ -198,7 +203,7 @@ def tangent(moving: Sequence[jax.Array], leaf: Any, scale: Any, index: Any, seed
 
 
 def displaced(moving: Sequence[jax.Array], v: Sequence[jax.Array], t: jax.Array) -> list[jax.Array]:
-    """x + t v, in the leaves' own precision."""
+    """X + t v, in the leaves' own precision."""
     return [x + (t.astype(jnp.finfo(x.dtype).dtype) * d).astype(x.dtype) for x, d in zip(moving, v, strict=True)]
 
 

@@ -369,7 +369,7 @@ def _decide(
         against, speak_for = those(group, Opinion.AGAINST), those(group, Opinion.FOR)
         if any(said[i][1] is Reason.KINK for i in against) and len(those(list(said), Opinion.AGAINST)) < len(said):
             continue  # at a kink, valid subgradients may lie outside along some directions, but not along all
-        if len(against) >= 2 and len(against) >= 2 * len(speak_for) or len(against) == len(group) == 1:
+        if (len(against) >= 2 and len(against) >= 2 * len(speak_for)) or len(against) == len(group) == 1:
             row = max(against, key=lambda i: _size(weighing.error[i]) / weighing.scale[i])
             return Verdict.WRONG, said[row][1], row
     everyone = list(said)

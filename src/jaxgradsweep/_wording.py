@@ -104,7 +104,12 @@ ADVICE = {
         "Pass random keys and state as arguments, so that equal arguments give equal values; a derivative of a function "
         "that changes between calls has no meaning."
     ),
-    Reason.MISMATCH: "Compare the claimed and the estimated number of this leaf below; the figure shows the plateau.",
+    Reason.MISMATCH: (
+        "Along the direction that decided, the claim is {ratio:.10g} times the estimate. A ratio of claimed to estimated "
+        "that is the same in every direction points to a constant factor or a sign, one that changes to single components "
+        "or terms: find them with `estimate_grad`, which measures a scalar function's gradient component by component, on "
+        "a small example."
+    ),
     Reason.POINT_ONLY: (
         "The claim is right around the point and wrong at it. Look for a special case in the derivative: a comparison with "
         "zero, a `where`, a mask at equal values."
@@ -116,8 +121,8 @@ ADVICE = {
 }
 LOW_PRECISION = "The function computes in float32 inside; it is judged at that precision."
 
-INSIDE = "lies between the two, so it is a valid subgradient"
-OUTSIDE = "does not lie between the two"
+INSIDE = "lies between the two, as that of a valid subgradient does"
+OUTSIDE = "does not lie between the two, as that of a subgradient would"
 TIE = (
     "The slopes along two halves of a direction do not add up to that along the whole, so no derivative exists at this "
     "point, as at equal values under a median or a sort. Perturb the inputs and check again."

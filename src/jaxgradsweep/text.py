@@ -2,21 +2,35 @@
 
 import html
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+
+import numpy as np
 
 from jaxgradsweep._report import TOTAL, Report
 from jaxgradsweep._verdict import Finding
-from jaxgradsweep._wording import LIMIT, MEASURABLY_OFF, MEASURED_IS_BETTER, NOTHING_PROBED, Verdict
+from jaxgradsweep._wording import LIMIT, MEASURABLY_OFF, MEASURED_IS_BETTER, NOTHING_PROBED, Reason, Verdict
 
 WIDTH = 110  # columns of the text
 VERDICT_WIDTH = 130  # the verdict is one line, unless it names many leaves
 MOST_ROWS = 40  # a longer table hides what matters
 MOST_NAMES = 6  # leaves named in one sentence
 LONGEST_NAME = 100  # columns of a leaf's name in a sentence
+MOST_BLURRED = 1e3  # a ratio is shown where the estimate is so many times its uncertainty
 SHORTEST_PATH = 16  # columns that a leaf's name keeps, whatever else the table holds
 
+# Where there is no derivative at the point, how finely it could have been measured says nothing.
+NO_LIMIT = frozenset(
+    {Reason.KINK, Reason.JUMP, Reason.SINGULAR, Reason.NOT_FINITE, Reason.NONDETERMINISTIC, Reason.QUANTISED}
+)
+# What the integral of the claim along the probed segments says, by the opinion that it supports.
+IDENTITY = {
+    "FOR": "the claim integrates back to the function to {most}{residual} along the segments (bound {bound})",
+    "AGAINST": "the claim, integrated along the segments, misses the function by {most}{residual} (bound {bound})",
+    "OPEN": "the claim, integrated along the segments, settles nothing: off by {most}{residual} (bound {bound})",
+}
+
 _COLUMNS = ("leaf", "shape", "verdict", "reason", "relative error", "limit", "slope", "crossover")
-_NUMBER_COLUMNS = ("directional derivative of", "claimed", "estimated")
+_NUMBER_COLUMNS = ("directional derivative of", "claimed", "estimated", "claimed / estimated, every direction")
 _FIGURES = ("cs231n", "ratio", "sum_ratio", "max_normalised")
 _FIGURE_COLUMNS = ("leaf", "cs231n", "ratio", "sum ratio", "max norm.", "same sign")
 _RULE_COLUMNS = ("leaf", "cs231n says", "ratio says", "sum ratio says", "the sweep says")
@@ -52,15 +66,14 @@ def render_classic(report: Report) -> str:
         The figures and what the rules say of them, for each leaf and for all together, the formulas, and why the
         measured detection limit is the better judge.
     """
+    shown = report.classic[:1] if len(report.findings) == 1 else report.classic  # a total of one is the same again
     figures = [
         (leaf_name(each.path), *(number(getattr(each, name)) for name in _FIGURES), f"{each.same_sign:.0%}")
-        for each in report.classic
+        for each in shown
     ]
-    measured = {each.path: f"{each.verdict}, limit {number(each.resolution)}" for each in report.findings}
-    measured[TOTAL] = f"{report.verdict}, limit {number(report.resolution)}"
-    rules = [
-        (leaf_name(each.path), *each.rules_of_thumb().values(), measured.get(each.path, "-")) for each in report.classic
-    ]
+    measured = {each.path: f"{each.verdict}, {_limit([each]) or each.reason}" for each in report.findings}
+    measured[TOTAL] = ", ".join(filter(None, [str(report.verdict), _limit(report.findings)]))
+    rules = [(leaf_name(each.path), *each.rules_of_thumb().values(), measured.get(each.path, "-")) for each in shown]
     tables = [_table(_FIGURE_COLUMNS, figures, numeric=range(1, 6)), _table(_RULE_COLUMNS, rules)]
     return "\n\n".join([*map("\n".join, tables), _FORMULAS, textwrap.fill(MEASURED_IS_BETTER, WIDTH)])
 
@@ -81,24 +94,44 @@ def render_html(report: Report) -> str:
 
 
 def verdict_line(report: Report) -> str:
-    """Return the verdict, the leaves that it is about unless it is `CORRECT`, the detection limit and the tolerance."""
+    """Return the verdict, the leaves that it is about unless it is `CORRECT`, and the detection limit or the reason."""
     if not report.findings:
         return f"{report.verdict}: {NOTHING_PROBED}"
-    measured = "as asked" if report.environment.get("rtol", "None") != "None" else "measured"
-    tolerance = f"tolerance {number(report.tolerance)}, {measured}"
     decisive = [finding for finding in report.findings if finding.verdict is report.verdict]
     line = f"{report.verdict}{'' if report.ok else f' in {_names(decisive)}'}: {report.verdict.value}"
-    if report.verdict is Verdict.WRONG:
-        worst = max(decisive, key=lambda finding: _badness(finding.error))
-        line += f"; off by {number(abs(worst.error))} (detection limit {number(worst.resolution)}, {tolerance})"
-    elif report.verdict is Verdict.UNRESOLVED:
-        line += f" (detection limit {number(report.resolution)}, {tolerance})"
-    else:
-        line += f"; {LIMIT.format(limit=number(report.resolution))} ({tolerance})"
+    line += _measured(report, decisive)
     if off := [finding for finding in report.findings if is_measurably_off(finding)]:
         largest = max(abs(finding.error) for finding in off)
         line += f"; {MEASURABLY_OFF.format(error=number(largest), leaves=_names(off))}"
     return textwrap.fill(line, VERDICT_WIDTH, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
+
+
+def _measured(report: Report, decisive: Sequence[Finding]) -> str:
+    """What was measured of the leaves that decide, in the words that follow a verdict."""
+    asked = "as asked" if report.environment.get("rtol", "None") != "None" else "measured"
+    tolerance = f"tolerance {number(report.tolerance)}, {asked}"
+    if report.verdict is Verdict.CORRECT:
+        return f"; {LIMIT.format(limit=number(report.resolution))} ({tolerance})"
+    off = ""
+    if report.verdict is Verdict.WRONG:
+        decisive = [max(decisive, key=lambda finding: (finding.error != finding.error, abs(finding.error)))]
+        off = f"; off by {number(abs(decisive[0].error))}"
+    elif reason := _only_reason(report):
+        return f"; {reason.value}"
+    limit = _limit(decisive)
+    return f"{off} ({f'detection {limit}, ' if limit else ''}{tolerance})"
+
+
+def _limit(findings: Sequence[Finding]) -> str:
+    """Name the coarsest detection limit of those that have one; empty if none has."""
+    limits = [finding.resolution for finding in findings if finding.reason not in NO_LIMIT]
+    return f"limit {number(max(limits))}" if limits else ""
+
+
+def _only_reason(report: Report) -> Reason | None:
+    """The reason that stands in the verdict's line: that of all leaves that no limit can be stated for."""
+    reasons = {finding.reason for finding in _not_correct(report)}
+    return reasons.pop() if report.verdict is Verdict.UNRESOLVED and len(reasons) == 1 and reasons <= NO_LIMIT else None
 
 
 def is_measurably_off(finding: Finding) -> bool:
@@ -119,7 +152,7 @@ def number(value: float | None) -> str:
     if value is None:
         return "-"
     if value == 0 or 1e-2 <= abs(value) < 999.5:
-        return f"{value:.3g}"
+        return f"{value + 0.0:.3g}"  # + 0.0, since -0.0 is no news
     mantissa, exponent, power = f"{value:.1e}".partition("e")
     return f"{mantissa.removesuffix('.0')}{exponent}{int(power)}" if exponent else mantissa
 
@@ -150,8 +183,8 @@ def _cells(report: Report, finding: Finding) -> tuple[str, ...]:
         shorten(str(finding.shape), 18),
         str(finding.verdict),
         str(finding.reason),
-        f"{number(finding.error)} +- {uncertainty}",
-        number(finding.resolution),
+        f"{number(finding.error)} ± {uncertainty}",
+        number(None if finding.reason in NO_LIMIT else finding.resolution),
         "-" if finding.slope is None else f"{finding.slope:.2f}",
         number(finding.crossover),
     )
@@ -188,11 +221,32 @@ def _left_out(report: Report) -> str:
 
 
 def _explanations(report: Report) -> list[str]:
-    return [_why(report), _advice(report), _numbers(report), _notes(report), _footer(report)]
+    advice = _section("what to do", ((finding.advice, finding) for finding in report.findings if finding.advice))
+    return [_why(report), advice, _numbers(report), _items("notes", report.notes), _footer(report)]
 
 
 def _why(report: Report) -> str:
-    return _section("why", ((finding.reason.value, finding) for finding in _not_correct(report)))
+    """The reasons, unless the verdict's line states the only one, and what the integral of the claim says."""
+    findings = [] if _only_reason(report) else _not_correct(report)
+    reasons = [(finding.reason.value, finding) for finding in findings]
+    integrated = [f for f in report.findings if f.verdict is not Verdict.CORRECT or f.reason is Reason.IDENTITY]
+    return _section("why", [*reasons, *_integrals(integrated)])
+
+
+def _integrals(findings: Sequence[Finding]) -> Iterator[tuple[str, Finding]]:
+    """Say what the segments tell, with the largest residual of all leaves that they tell the same of."""
+    for opinion, sentence in IDENTITY.items():
+        group = [finding for finding in findings if finding.evidence.get("identity") == opinion]
+        residuals = [abs(float(finding.evidence["identity residual"])) for finding in group]
+        if group:
+            bound = float(group[int(np.argmax(residuals))].evidence["identity bound"])
+            most = "up to " if len(group) > 1 else ""
+            words = sentence.format(most=most, residual=number(max(residuals)), bound=number(bound))
+            yield from ((words, finding) for finding in group)
+
+
+def _not_correct(report: Report) -> list[Finding]:
+    return [finding for finding in report.findings if finding.verdict is not Verdict.CORRECT]
 
 
 def _numbers(report: Report) -> str:
@@ -200,20 +254,25 @@ def _numbers(report: Report) -> str:
     rows = [
         (
             leaf_name(finding.path),
-            f"{finding.claimed:.10g}",
-            f"{finding.estimate:.10g} +- {number(finding.uncertainty)}",
+            f"{finding.claimed + 0.0:.10g}",
+            f"{finding.estimate + 0.0:.10g} ± {number(finding.uncertainty)}",
+            _ratios(report, finding),
         )
         for finding in _shown(_not_correct(report))
     ]
-    return "\n".join(_table(_NUMBER_COLUMNS, rows, numeric=(1, 2))) if rows else ""
+    columns = 4 if report.verdict is Verdict.WRONG else 3
+    return "\n".join(_table(_NUMBER_COLUMNS[:columns], [r[:columns] for r in rows], (1, 2))) if rows else ""
 
 
-def _not_correct(report: Report) -> list[Finding]:
-    return [finding for finding in report.findings if finding.verdict is not Verdict.CORRECT]
-
-
-def _advice(report: Report) -> str:
-    return _section("what to do", ((finding.advice, finding) for finding in report.findings if finding.advice))
+def _ratios(report: Report, finding: Finding) -> str:
+    """The range of claimed / estimated over the directions in which the estimate is sharp."""
+    rows = list(finding.probes)
+    claimed, estimate = report.sweep.claimed[rows], report.fit.derivative[rows]
+    sharp = np.isfinite(claimed) & (np.abs(estimate) > MOST_BLURRED * report.fit.uncertainty[rows])
+    if finding.verdict is not Verdict.WRONG or not sharp.any():
+        return "-"
+    ratios = claimed[sharp] / estimate[sharp]
+    return " to ".join(dict.fromkeys(f"{ratio + 0.0:.6g}" for ratio in (ratios.min(), ratios.max())))
 
 
 def _section(title: str, said: Iterable[tuple[str, Finding]]) -> str:
@@ -224,10 +283,6 @@ def _section(title: str, said: Iterable[tuple[str, Finding]]) -> str:
     return _items(title, [f"{_names(findings)}: {sentence}" for sentence, findings in leaves.items()])
 
 
-def _notes(report: Report) -> str:
-    return _items("notes", report.notes)
-
-
 def _items(title: str, sentences: Sequence[str]) -> str:
     wrap = textwrap.TextWrapper(WIDTH, initial_indent="  ", subsequent_indent="    ", break_on_hyphens=False)
     return (
@@ -236,18 +291,17 @@ def _items(title: str, sentences: Sequence[str]) -> str:
 
 
 def _footer(report: Report) -> str:
-    known = [report.environment[name] for name in ("dtype", "backend", "device") if name in report.environment]
-    return _printable(", ".join([f"{report.evaluations:,} evaluations of the function", *dict.fromkeys(known)]))
+    known = {name: report.environment[name] for name in ("dtype", "backend", "device") if name in report.environment}
+    if known.get("dtype") == "native" and report.findings:
+        known["dtype"] += f" ({', '.join(dict.fromkeys(finding.dtype for finding in report.findings))})"
+    words = dict.fromkeys(known.values())  # a CPU's backend and device have the same name
+    return _printable(", ".join([f"{report.evaluations:,} evaluations of the function", *words]))
 
 
 def _names(findings: Sequence[Finding]) -> str:
     names = [shorten(leaf_name(finding.path), LONGEST_NAME) for finding in findings]
     more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
     return ", ".join(names[:MOST_NAMES]) + more
-
-
-def _badness(error: float) -> float:
-    return abs(error) if error == error else float("inf")
 
 
 def _joined(lines: str) -> str:

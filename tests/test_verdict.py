@@ -1,0 +1,536 @@
+"""The answer to a claim, for every signature that a sweep can have: from the function to the verdict."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import jaxgradsweep as jgs
+from helpers import layers, layers_gradient, layers_point, off_by, smooth, smooth_gradient
+from jaxgradsweep import Reason, Verdict
+
+X = np.array([0.3, 0.8, 1.2])
+PARAMS, INPUTS = layers_point()
+GRADIENT = layers_gradient(PARAMS, INPUTS)
+LONG = np.random.default_rng(2).uniform(0.4, 1.6, 1000)
+
+
+def verdicts(report):
+    return {finding.path: finding.verdict.name for finding in report.findings}
+
+
+def outcome(report):
+    """Verdict and reason of a report of one leaf."""
+    (finding,) = report.findings
+    return finding.verdict, finding.reason
+
+
+# ---- right and wrong
+
+
+def test_the_right_gradient_of_a_network_is_correct_to_1e_10():
+    for gradient in (None, GRADIENT):
+        report = jgs.check_grad(layers, (PARAMS, INPUTS), grad=gradient)
+        assert report.verdict is Verdict.CORRECT
+        assert report.resolution < 1e-10
+
+
+@pytest.mark.parametrize("error", 10.0 ** -np.arange(1, 9))
+@pytest.mark.parametrize("leaf", ["w1", "b2"])
+def test_a_gradient_wrong_in_one_leaf_is_wrong_there_only(leaf, error):
+    gradient = GRADIENT | {leaf: off_by(GRADIENT[leaf], error)}
+    report = jgs.check_grad(layers, (PARAMS, INPUTS), grad=gradient)
+    assert verdicts(report) == {f"['{name}']": "WRONG" if name == leaf else "CORRECT" for name in GRADIENT}
+    assert report.verdict is Verdict.WRONG
+
+
+@pytest.mark.parametrize("error", 10.0 ** -np.arange(1, 9))
+def test_a_gradient_wrong_in_one_component_of_a_thousand_is_wrong(error):
+    report = jgs.check_grad(smooth, (LONG,), grad=off_by(smooth_gradient(LONG), error, index=617))
+    assert outcome(report) == (Verdict.WRONG, Reason.MISMATCH)
+
+
+@pytest.mark.parametrize("key", range(5))
+def test_the_right_gradient_of_a_thousand_components_is_correct_whatever_the_directions(key):
+    assert jgs.check_grad(smooth, (LONG,), grad=smooth_gradient(LONG), key=key).ok
+
+
+def test_the_signed_error_of_a_gradient_that_is_too_large_throughout_is_measured():
+    finding = jgs.check_grad(smooth, (X,), grad=1.001 * smooth_gradient(X)).findings[0]
+    assert abs(finding.claimed / finding.estimate - 1.001) < 1e-9
+    assert abs(finding.error) <= finding.error_bound
+
+
+def sines(x):
+    return {"a": jnp.sin(x), "b": jnp.cos(x).sum()}
+
+
+def sines_rule(factor):
+    def rule(x):
+        return sines(x), lambda u: (jnp.cos(x) * u["a"] - factor * jnp.sin(x) * u["b"],)
+
+    return rule
+
+
+@pytest.mark.parametrize("error", [1e-1, 1e-3, 1e-5, 1e-7])
+def test_a_vjp_wrong_for_one_output_is_wrong(error):
+    assert jgs.check_vjp(sines, (X,), vjp=sines_rule(1 + error)).verdict is Verdict.WRONG
+
+
+def test_the_right_vjp_of_several_outputs_is_correct():
+    assert jgs.check_vjp(sines, (X,), vjp=sines_rule(1.0)).ok
+
+
+@pytest.mark.parametrize(
+    "wrong", [-smooth_gradient(X), 0 * X, smooth_gradient(X)[::-1], smooth_gradient(X) + 1e-3 * X], ids=str
+)
+def test_common_mistakes_are_wrong(wrong):
+    assert outcome(jgs.check_grad(smooth, (X,), grad=wrong)) == (Verdict.WRONG, Reason.MISMATCH)
+
+
+# ---- kinks
+
+
+def absolutes(x):
+    """Sum of |x - 1|: a kink where a component is 1."""
+    return jnp.sum(jnp.abs(x - 1))
+
+
+AT_KINK = np.array([1.0, 1.0])
+
+
+@pytest.mark.parametrize("slope", [-1.0, -0.5, 0.0, 0.5, 1.0])
+def test_at_a_kink_a_valid_subgradient_is_unresolved(slope):
+    report = jgs.check_grad(absolutes, (AT_KINK,), grad=np.full(2, slope))
+    assert outcome(report) == (Verdict.UNRESOLVED, Reason.KINK)
+    assert "kink" in report.findings[0].advice
+
+
+@pytest.mark.parametrize("slope", [-3.0, 3.0, 100.0])
+def test_at_a_kink_a_slope_clearly_outside_of_both_sides_is_wrong(slope):
+    assert jgs.check_grad(absolutes, (AT_KINK,), grad=np.full(2, slope)).verdict is Verdict.WRONG
+
+
+@pytest.mark.parametrize("slope", [0.0, 0.3, 1.0])
+def test_at_the_kink_of_a_relu_a_valid_subgradient_is_unresolved(slope):
+    assert outcome(jgs.check_grad(relu, (np.array(0.0),), grad=slope)) == (Verdict.UNRESOLVED, Reason.KINK)
+
+
+@pytest.mark.parametrize("slope", [-1.0, 2.0])
+def test_at_the_kink_of_a_relu_a_slope_outside_is_wrong(slope):
+    assert jgs.check_grad(relu, (np.array(0.0),), grad=slope).verdict is Verdict.WRONG
+
+
+def relu(x):
+    return jax.nn.relu(x) + 2.0
+
+
+def test_a_kink_in_one_component_of_many_is_seen():
+    x = np.array([0.3, 1.0, 1.7, 0.6])
+    report = jgs.check_grad(absolutes, (x,), grad=np.sign(x - 1))
+    assert outcome(report) == (Verdict.UNRESOLVED, Reason.KINK)
+
+
+def bent(x, distance):
+    """sin x and a kink at a distance from 1."""
+    return jnp.sin(x) + jnp.abs(x - 1 - distance)
+
+
+@pytest.mark.parametrize("distance", [0.1, 1e-2, 1e-4, 1e-7])
+def test_a_kink_at_a_distance_leaves_the_verdict_right(distance):
+    x, slope = np.array(1.0), np.cos(1.0) - 1
+    right, wrong = (jgs.check_grad(bent, (x, distance), grad=g) for g in (slope, slope + 2))
+    assert right.ok
+    assert wrong.verdict is Verdict.WRONG  # the slope from beyond the kink
+
+
+@pytest.mark.parametrize(("distance", "error"), [(0.1, 1e-7), (1e-4, 1e-5), (1e-7, 3e-2)])
+def test_small_errors_are_seen_beside_a_kink(distance, error):
+    slope = np.cos(1.0) - 1
+    report = jgs.check_grad(bent, (np.array(1.0), distance), grad=slope * (1 + error))
+    assert report.verdict is Verdict.WRONG
+
+
+# ---- jumps and other roughness
+
+
+def stepped(x, distance):
+    """sin x and a step at a distance from 1."""
+    return jnp.sin(x) + 0.3 * (x > 1 + distance)
+
+
+@pytest.mark.parametrize("slope", [np.cos(1.0), 0.0, 5.0])
+def test_at_a_jump_nothing_is_decided(slope):
+    report = jgs.check_grad(stepped, (np.array(1.0), 0.0), grad=slope)
+    assert outcome(report) == (Verdict.UNRESOLVED, Reason.JUMP)
+    assert "jumps by" in report.findings[0].advice
+
+
+def test_the_advice_at_a_jump_tells_its_height():
+    finding = jgs.check_grad(stepped, (np.array(1.0), 0.0), grad=0.0).findings[0]
+    assert abs(finding.evidence["jump"]) == pytest.approx(0.3, rel=1e-3)
+
+
+@pytest.mark.parametrize("distance", [0.1, 1e-4])
+def test_a_jump_at_a_distance_leaves_the_verdict_right(distance):
+    right, wrong = (
+        jgs.check_grad(stepped, (np.array(1.0), distance), grad=g) for g in (np.cos(1.0), 1.01 * np.cos(1.0))
+    )
+    assert right.ok
+    assert wrong.verdict is Verdict.WRONG
+
+
+def curved(x):
+    """Its second derivative jumps at 1; its first is continuous: 2 |x - 1| + 1."""
+    return (x - 1) * jnp.abs(x - 1) + x
+
+
+def test_a_jump_of_the_second_derivative_has_slope_one_and_a_verdict():
+    right, wrong = (jgs.check_grad(curved, (np.array(1.0),), grad=g) for g in (1.0, 1.0001))
+    assert right.ok
+    assert right.findings[0].slope == pytest.approx(1, abs=0.1)
+    assert wrong.verdict is Verdict.WRONG
+
+
+def rooted(x):
+    return jnp.sum(jnp.sqrt(jnp.abs(x - 1)) * jnp.sign(x - 1))
+
+
+def test_an_infinite_slope_is_never_correct_and_said_to_be_infinite():
+    report = jgs.check_grad(rooted, (np.array(1.0),), grad=1.0)
+    assert outcome(report) == (Verdict.UNRESOLVED, Reason.SINGULAR)
+
+
+# ---- noise and low precision
+
+
+def hashed(x, size):
+    """sin x and noise of the given size, from the bits of x, with slope zero as JAX sees it."""
+    bits = jax.lax.bitcast_convert_type(jax.lax.stop_gradient(x), jnp.uint64)
+    for shift, factor in ((33, 0xFF51AFD7ED558CCD), (33, 0xC4CEB9FE1A85EC53), (33, 1)):
+        bits = (bits ^ (bits >> shift)) * jnp.uint64(factor)
+    return jnp.sin(x) + size * (bits.astype(jnp.float64) / 2.0**63 - 1)
+
+
+@pytest.mark.parametrize("size", [1e-12, 1e-9, 1e-6, 1e-4])
+def test_a_right_gradient_under_noise_is_never_wrong_and_a_bad_one_never_correct(size):
+    x, slope = np.array(1.1), np.cos(1.1)
+    right, wrong = (jgs.check_grad(hashed, (x, size), grad=g) for g in (slope, 2 * slope))
+    assert right.verdict is not Verdict.WRONG
+    assert wrong.verdict is not Verdict.CORRECT
+    assert right.resolution > size
+
+
+@pytest.mark.parametrize("size", [1e-12, 1e-9])
+def test_weak_noise_coarsens_the_limit_but_not_the_verdict(size):
+    x, slope = np.array(1.1), np.cos(1.1)
+    right, wrong = (jgs.check_grad(hashed, (x, size), grad=g) for g in (slope, 1.01 * slope))
+    assert (right.verdict, wrong.verdict) == (Verdict.CORRECT, Verdict.WRONG)
+
+
+def test_strong_noise_is_named():
+    report = jgs.check_grad(hashed, (np.array(1.1), 0.1), grad=np.cos(1.1))
+    assert outcome(report) == (Verdict.UNRESOLVED, Reason.NOISE)
+    assert report.findings[0].noise == pytest.approx(0.1 / np.sqrt(3), rel=2)
+
+
+def rounded(x):
+    """A staircase of step 1/16 along a slope of one: its derivative is zero almost everywhere."""
+    return jnp.floor(16 * x) / 16
+
+
+def test_a_staircase_with_the_slope_of_its_trend_is_quantised():
+    assert outcome(jgs.check_grad(rounded, (np.array(1.03),), grad=1.0)) == (Verdict.UNRESOLVED, Reason.QUANTISED)
+
+
+def test_a_staircase_with_neither_slope_is_not_correct():
+    assert not jgs.check_grad(rounded, (np.array(1.03),), grad=7.0).ok
+
+
+def single(x):
+    """A function of float64 that computes in float32 inside."""
+    return jnp.sum(jnp.sin(x.astype(jnp.float32)) * 2).astype(x.dtype)
+
+
+def test_float32_inside_is_judged_as_float32():
+    right, wrong = (jgs.check_grad(single, (X,), grad=g) for g in (2 * np.cos(X), 2.02 * np.cos(X)))
+    assert (right.verdict, wrong.verdict) == (Verdict.CORRECT, Verdict.WRONG)
+    assert 1e-8 < right.tolerance < 1e-2
+    assert jgs.check_grad(single, (X,)).ok
+
+
+# ---- functions that give little to see
+
+
+def linear(x):
+    return jnp.sum(jnp.array([1.0, 2.0, 3.0]) * x) + 5.0
+
+
+def quadratic(x):
+    return jnp.sum(jnp.array([1.0, 2.0, 3.0]) * x**2)
+
+
+@pytest.mark.parametrize(
+    ("fun", "gradient"), [(linear, np.array([1.0, 2.0, 3.0])), (quadratic, np.array([2.0, 4.0, 6.0]) * X)]
+)
+def test_linear_and_quadratic_functions_are_exact(fun, gradient):
+    report = jgs.check_grad(fun, (X,), grad=gradient)
+    assert outcome(report) == (Verdict.CORRECT, Reason.EXACT)
+    assert report.findings[0].slope is None
+    assert jgs.check_grad(fun, (X,), grad=gradient * (1 + 1e-8)).verdict is Verdict.WRONG
+
+
+def bowl(x):
+    """Stationary at 1: the gradient is zero, the function is not constant."""
+    return jnp.sum(jnp.cosh(x - 1))
+
+
+def test_at_a_stationary_point_a_zero_gradient_is_correct_and_another_wrong():
+    x = np.ones(3)
+    assert jgs.check_grad(bowl, (x,), grad=0 * x).ok
+    assert jgs.check_grad(bowl, (x,)).ok
+    assert jgs.check_grad(bowl, (x,), grad=0 * x + 1e-3).verdict is Verdict.WRONG
+
+
+def constant(x):
+    return 0.0 * jnp.sum(x) + 3.0
+
+
+def test_a_constant_has_a_zero_gradient_and_no_other():
+    assert jgs.check_grad(constant, (X,), grad=0 * X).ok
+    assert jgs.check_grad(constant, (X,), grad=0 * X + 1e-3).verdict is Verdict.WRONG
+
+
+def one_of_two(params):
+    return jnp.sum(jnp.sin(params["used"]))
+
+
+def test_a_leaf_that_is_not_used_has_a_zero_gradient_and_no_other():
+    params = {"unused": X, "used": X}
+    assert verdicts(jgs.check_grad(one_of_two, (params,))) == {"['unused']": "CORRECT", "['used']": "CORRECT"}
+    wrong = {"unused": 1e-3 * X, "used": np.cos(X)}
+    assert verdicts(jgs.check_grad(one_of_two, (params,), grad=wrong)) == {
+        "['unused']": "WRONG",
+        "['used']": "CORRECT",
+    }
+
+
+def lopsided(params):
+    return jnp.sum(jnp.sin(params["large"])) * 1e6 + jnp.sum(jnp.sin(params["small"])) * 1e-3
+
+
+def test_a_small_leaf_is_not_hidden_by_a_large_one():
+    params = {"large": X, "small": X}
+    gradient = {"large": 1e6 * np.cos(X), "small": 1e-3 * np.cos(X)}
+    right = jgs.check_grad(lopsided, (params,), grad=gradient)
+    wrong = jgs.check_grad(lopsided, (params,), grad=gradient | {"small": 1.1e-3 * np.cos(X)})
+    assert right.verdict is not Verdict.WRONG
+    assert verdicts(wrong) == {"['large']": "CORRECT", "['small']": "WRONG"}
+
+
+def spread(x):
+    return jnp.sum(jnp.sin(x / SIZES))
+
+
+SIZES = np.array([1e-8, 1.0, 1e8])
+
+
+def test_components_of_very_different_sizes_are_all_probed():
+    x = SIZES * np.array([0.4, 0.7, 1.1])
+    gradient = np.cos(x / SIZES) / SIZES
+    assert jgs.check_grad(spread, (x,), grad=gradient).verdict is not Verdict.WRONG
+    for index in range(3):
+        wrong = gradient.copy()
+        wrong[index] *= 1.5
+        assert not jgs.check_grad(spread, (x,), grad=wrong).ok
+
+
+def test_a_wave_of_the_period_of_the_steps_is_no_constant():
+    x = np.array(0.5625)
+    right, wrong = (jgs.check_grad(wave, (x,), grad=g) for g in (128 * np.pi * np.cos(72 * np.pi), 0.0))
+    assert (right.verdict, wrong.verdict) == (Verdict.CORRECT, Verdict.WRONG)
+
+
+def wave(x):
+    return jnp.sin(128 * jnp.pi * x)
+
+
+# ---- functions that change, or end
+
+
+def make_counter():
+    """A function that is different at every call."""
+    calls = []
+
+    def host(x):
+        calls.append(None)
+        return np.float64(np.sin(x) + 1e-3 * len(calls))
+
+    def fun(x):
+        return jax.pure_callback(host, jax.ShapeDtypeStruct((), jnp.float64), x, vmap_method="sequential")
+
+    return fun
+
+
+def test_a_function_that_changes_between_calls_is_nondeterministic():
+    report = jgs.check_grad(make_counter(), (np.array(1.1),), grad=np.cos(1.1))
+    assert outcome(report) == (Verdict.UNRESOLVED, Reason.NONDETERMINISTIC)
+    assert "random keys" in report.findings[0].advice
+
+
+def roots(x):
+    return jnp.sum(jnp.sqrt(x))
+
+
+def test_the_finite_part_counts_where_large_steps_leave_the_domain():
+    x = np.array([1.0, 1e-3])
+    gradient = 0.5 / np.sqrt(x)
+    assert jgs.check_grad(roots, (x,), grad=gradient).ok
+    assert jgs.check_grad(roots, (x,), grad=1.001 * gradient).verdict is Verdict.WRONG
+
+
+def test_on_the_edge_of_the_domain_nothing_is_decided():
+    for slope in (0.0, 1.0, np.inf, np.nan):
+        assert outcome(jgs.check_grad(roots, (np.array([0.0]),), grad=np.array([slope]))) == (
+            Verdict.UNRESOLVED,
+            Reason.NOT_FINITE,
+        )
+
+
+def safe_norm(x):
+    return jnp.sqrt(jnp.sum(x**2) + 1)
+
+
+def test_a_gradient_of_nan_is_wrong_where_the_function_is_smooth():
+    """The famous where: the branch that is not taken makes the gradient NaN."""
+    report = jgs.check_grad(famous_where, (np.zeros(2),))
+    assert outcome(report) == (Verdict.WRONG, Reason.NAN_CLAIM)
+
+
+def famous_where(x):
+    return jnp.sum(jnp.where(x > -1, x, jnp.log(x * 0)))
+
+
+# ---- wrong at the point only, far features
+
+
+@jax.custom_jvp
+def special(x):
+    return jnp.sin(x)
+
+
+@special.defjvp
+def special_jvp(primals, tangents):
+    (x,), (v,) = primals, tangents
+    return special(x), v * jnp.where(x == 0.5, 2.0, jnp.cos(x))
+
+
+def test_a_claim_wrong_at_the_point_only_is_wrong_and_named_so():
+    assert outcome(jgs.check_grad(special, (np.array(0.5),))) == (Verdict.WRONG, Reason.POINT_ONLY)
+    assert jgs.check_grad(special, (np.array(0.6),)).ok
+
+
+@pytest.mark.parametrize(
+    "fun",
+    [
+        lambda x: jnp.sin(x) + jnp.maximum(x - 1.3, 0) * 50,
+        lambda x: jnp.sin(x) + 10 * (x > 1.4),
+        lambda x: jnp.sin(x) + 1e-6 / (1.25 - x),
+        lambda x: jnp.where(x < 1.6, jnp.sin(x), jnp.nan),
+    ],
+    ids=["kink", "jump", "pole", "not finite"],
+)
+def test_a_far_feature_does_not_taint_a_right_gradient(fun):
+    report = jgs.check_grad(fun, (np.array(1.0),))
+    assert report.ok
+    assert report.resolution < 1e-8
+
+
+def test_structure_on_a_small_scale_is_resolved():
+    x, small = np.array(1.0), np.array(1e-5)
+    assert jgs.check_grad(structured, (x, small), grad=2.0).ok
+    assert not jgs.check_grad(structured, (x, small), grad=1.0).ok  # the slope that large steps show
+
+
+def structured(x, small):
+    return x + small * jnp.tanh((x - 1) / small)
+
+
+# ---- tolerance
+
+
+@pytest.mark.parametrize(
+    ("error", "rtol", "verdict"),
+    [
+        (0.0, 1e-3, "CORRECT"),
+        (1e-6, 1e-3, "CORRECT"),
+        (1e-6, 1e-8, "WRONG"),
+        (1e-2, 1e-3, "WRONG"),
+        (1e-10, None, "CORRECT"),  # under the finest measured tolerance
+        (1e-7, None, "WRONG"),
+        (0.0, 1e-11, "CORRECT"),
+        (1e-10, 1e-11, "WRONG"),
+        (0.0, 1e-15, "UNRESOLVED"),  # finer than anything that can be measured
+    ],
+)
+def test_rtol_decides_how_large_an_error_matters(error, rtol, verdict):
+    report = jgs.check_grad(smooth, (X,), grad=(1 + error) * smooth_gradient(X), rtol=rtol)
+    assert report.verdict.name == verdict
+    assert report.tolerance == (1e-9 if rtol is None else rtol)
+
+
+def test_with_rtol_correct_means_that_the_whole_interval_lies_under_it():
+    report = jgs.check_grad(hashed, (np.array(1.1), 1e-6), grad=np.cos(1.1))
+    assert report.ok
+    limit = report.findings[0].error_bound
+    assert jgs.check_grad(hashed, (np.array(1.1), 1e-6), grad=np.cos(1.1), rtol=3 * limit).ok
+    assert jgs.check_grad(hashed, (np.array(1.1), 1e-6), grad=np.cos(1.1), rtol=limit / 3).verdict is Verdict.UNRESOLVED
+
+
+def test_a_significant_error_under_the_tolerance_is_said():
+    report = jgs.check_grad(smooth, (X,), grad=(1 + 3e-10) * smooth_gradient(X))
+    assert report.ok
+    assert "measurably off by" in str(report)
+
+
+# ---- precision
+
+
+def test_in_native_float32_a_right_gradient_is_correct_and_one_wrong_by_a_percent_is_wrong():
+    x = X.astype(np.float32)
+    gradient = smooth_gradient(x).astype(np.float32)
+    right, wrong = (jgs.check_grad(smooth, (x,), grad=g, dtype="native") for g in (gradient, np.float32(1.01) * gradient))
+    assert (right.verdict, wrong.verdict) == (Verdict.CORRECT, Verdict.WRONG)
+    assert 1e-7 < right.resolution < 1e-3
+
+
+def test_in_native_bfloat16_a_right_gradient_is_not_wrong_and_an_opposite_one_is_not_correct():
+    x = jnp.asarray(X, jnp.bfloat16)
+    assert jgs.check_grad(smooth, (x,), dtype="native").verdict is not Verdict.WRONG
+    opposite = -smooth_gradient(np.asarray(x, np.float64))
+    assert jgs.check_grad(smooth, (x,), grad=jnp.asarray(opposite, jnp.bfloat16), dtype="native").verdict.name != "CORRECT"
+
+
+def test_a_claim_in_float32_is_judged_by_its_own_precision():
+    gradient = smooth_gradient(X).astype(np.float32)  # off by 3e-8 from rounding alone
+    assert jgs.check_grad(smooth, (X,), grad=gradient).ok
+    assert jgs.check_grad(smooth, (X,), grad=gradient * np.float32(1.01)).verdict is Verdict.WRONG
+
+
+def test_a_float32_network_is_checked_in_double_precision_by_default():
+    params = jax.tree.map(lambda leaf: leaf.astype(np.float32), PARAMS)
+    report = jgs.check_grad(layers, (params, INPUTS.astype(np.float32)))
+    assert report.ok
+    assert report.resolution < 1e-10
+    assert {finding.dtype for finding in report.findings} == {"float32"}
+
+
+def test_tiny_and_huge_points_and_values_are_judged_like_others():
+    for size in (1e-150, 1e-30, 1e30, 1e150):
+        x = np.array([0.4, 0.9]) * size
+        right, wrong = (jgs.check_grad(cubic, (x, size), grad=g * (1 + x * 0 + 3 * (x / size) ** 2)) for g in (1, 1.001))
+        assert (right.verdict, wrong.verdict) == (Verdict.CORRECT, Verdict.WRONG), size
+
+
+def cubic(x, size):
+    return jnp.sum(x + x * (x / size) ** 2)
