@@ -26,6 +26,7 @@ def probe(phi, claimed, derivative, *, uncertainty=1e-12, third=1.0, reach=0.25,
         "difference": plus - minus,
         "forward": plus - centre,
         "backward": centre - minus,
+        "bend": np.abs(plus - 2 * centre + minus),
         "derivative": derivative,
         "uncertainty": uncertainty,
         "noise": noise,
@@ -70,7 +71,7 @@ def report(probes, findings, *, steps=STEPS, **changes):
         shape = (len(probes), length) if length else (len(probes),)
         return np.array([each[name] for each in probes], dtype=np.float64).reshape(shape)
 
-    series = {name: column(name, len(steps)) for name in ("difference", "forward", "backward")}
+    series = {name: column(name, len(steps)) for name in ("difference", "forward", "backward", "bend")}
     sweep = Sweep(
         paths=tuple(each.path for each in findings),
         leaf=np.arange(len(probes)),

@@ -1,7 +1,7 @@
 """Is this derivative right, and how would I know?
 
-`check_grad`, `check_vjp`, `check_jvp` and `check_hvp` hold a derivative against a sweep of central differences over many
-steps and return a `Report`; `estimate_grad` measures a gradient with error bars.
+`check_grad`, `check_vjp`, `check_jvp` and `check_hvp` hold a derivative against a sweep of central differences over
+many steps and return a `Report`; `estimate_grad` measures a gradient with error bars.
 """
 
 from importlib import metadata

@@ -116,7 +116,7 @@ class Bank:
 
 @functools.lru_cache(maxsize=32)
 def bank(steps: tuple[float, ...], powers: tuple[int, ...]) -> Bank:
-    """All windows over `steps` of polynomials with the first 2, 3, ... of `powers`; the coefficient of `powers[0]` counts."""
+    """All windows over `steps` of polynomials in the first 2, 3, ... of `powers`; the first coefficient counts."""
     h, count = np.array(steps), len(steps)
     rows, index = [], {}
     for terms in range(2, len(powers) + 1):
@@ -365,7 +365,7 @@ def _fit(sweep: Sweep) -> Fit:
 
 
 def systematic(rest: np.ndarray, ratio: np.ndarray) -> np.ndarray:
-    """Size of what is left at the smallest steps where it is far above rounding, yet follows a curve: it is no noise."""
+    """Size of what is left at the smallest steps where that is far above rounding, yet follows a curve: no noise."""
     tail = rest[:, -10:]
     power = np.sum(tail**2, axis=1)
     together = np.sum(tail[:, 1:] * tail[:, :-1], axis=1) > SYSTEMATIC * power

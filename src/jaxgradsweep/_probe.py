@@ -54,7 +54,7 @@ def draw(paths: tuple[str, ...], leaves: list[int], scale: int, numbers: range, 
 
 
 def basis(leaf: int, components: np.ndarray, scale: int) -> Probes:
-    """One probe for each of some components of a leaf; of a complex leaf real parts count first, then imaginary parts."""
+    """One probe for each of some components of a leaf; real parts count first, then imaginary parts."""
     count = len(components)
     rows = (np.full(count, leaf), np.full(count, scale), components)
     return Probes(*(np.asarray(row, np.int32) for row in rows), np.zeros((count, 4), np.uint32))

@@ -111,8 +111,8 @@ def check_args(args: Any, argnums: Any) -> tuple[tuple[int, ...], bool]:
     for path, leaf in jax.tree_util.tree_flatten_with_path(args)[0]:
         if isinstance(leaf, jax.core.Tracer):
             raise TypeError(
-                f"`args`{jax.tree_util.keystr(path)} is traced: a check measures the function at real numbers and cannot "
-                "run inside `jit`, `vmap` or `grad`. Call it outside, on concrete arrays"
+                f"`args`{jax.tree_util.keystr(path)} is traced: a check measures the function at real numbers and "
+                "cannot run inside `jit`, `vmap` or `grad`. Call it outside, on concrete arrays"
             )
     return tuple(numbers), single
 
@@ -127,8 +127,8 @@ def require_moving(point: Point, args: tuple[Any, ...]) -> None:
     found = ", ".join(sorted({str(getattr(leaf, "dtype", type(leaf).__name__)) for leaf in leaves})) or "no leaf at all"
     which = ", ".join(str(number) for number in point.layout.argnums)
     raise TypeError(
-        f"nothing to differentiate: `args[{which}]` holds {found}, and only floating or complex leaves can move. Convert "
-        "it to floating point, or choose another `argnums`"
+        f"nothing to differentiate: `args[{which}]` holds {found}, and only floating or complex leaves can move. "
+        "Convert it to floating point, or choose another `argnums`"
     )
 
 

@@ -243,7 +243,7 @@ def differences(claim: Claim, moving: Any, held: Any, v: Any, u: Any, h: jax.Arr
 
 @dataclasses.dataclass(frozen=True)
 class Segments:
-    """Integrals of the claim over [-h, h] along each probe, which the fundamental theorem equates with phi(h) - phi(-h).
+    """Integrals of the claim over [-h, h] along each probe; by the fundamental theorem they equal phi(h) - phi(-h).
 
     Attributes:
         steps: relative steps h.

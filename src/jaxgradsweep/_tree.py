@@ -27,7 +27,7 @@ class Layout:
         return self.treedef.unflatten([next(pools[kind]) for kind in self.kinds])
 
     def derivative(self, moving: Sequence[Any]) -> Any:
-        """Arrange one array per moving leaf in the structure of `args[argnums]`, as `jax.grad` would; others are `None`."""
+        """One array per moving leaf in the structure of `args[argnums]`, as `jax.grad` has it; `None` elsewhere."""
         values = iter(moving)
         leaves = [next(values) if kind == MOVING else None for kind in self.kinds]
         picked = self.treedef.unflatten(leaves)

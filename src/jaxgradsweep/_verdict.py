@@ -238,7 +238,7 @@ def _opinions(
 
 
 def returns(sweep: Sweep, fit: Fit, error: np.ndarray) -> np.ndarray:
-    """Whether the central differences, at steps beyond the trusted window, come much closer to the claim than inside it.
+    """Whether the central differences come much closer to the claim beyond the trusted window than inside it.
 
     Beyond a jump close by (an iteration that stops one step later) they may follow another slope, over many jumps.
     """

@@ -62,61 +62,65 @@ NO_RULE = "no answer"
 
 ADVICE = {
     Reason.KINK: (
-        "No derivative exists at a kink. Along the direction that decided, the slope is {slope before:.6g} before it and "
-        "{slope after:.6g} after it, and the claim {claim}. Check at a point a little aside; if the kink comes from equal "
-        "or zero inputs, perturb them."
+        "No derivative exists at a kink. Along the direction that decided, the slope is {slope before:.6g} before "
+        "it and {slope after:.6g} after it, and the claim {claim}. Check at a point a little aside; if the kink "
+        "comes from equal or zero inputs, perturb them."
     ),
     Reason.DENSE_KINKS: (
-        "The second differences grow like h^{bend order:.2f} instead of h^2. Use float64: its smaller steps fit between the "
-        "kinks of a network of rectifiers or max-pools."
+        "The second differences grow like h^{bend order:.2f} instead of h^2. Use float64: its smaller steps fit "
+        "between the kinks of a network of rectifiers or max-pools."
     ),
     Reason.JUMP: "The function jumps by {jump:.3g} at the point: no derivative exists. Check at another point.",
     Reason.SINGULAR: (
-        "The differences grow like h^{exponent:.2f}: the slope at the point is infinite. Check at a point a little aside, "
-        "or give the function a safe form there (a `where` around its argument)."
+        "The differences grow like h^{exponent:.2f}: the slope at the point is infinite. Check at a point a little "
+        "aside, or give the function a safe form there (a `where` around its argument)."
     ),
     Reason.NOISE: (
-        "The function's noise is {noise over rounding:.1e} times the rounding of its output. Tighten the tolerance of "
-        "solvers inside it, compute in float64 throughout, or fix its random numbers; larger `directions` do not help."
+        "The function's noise is {noise over rounding:.1e} times the rounding of its output. Tighten the tolerance "
+        "of solvers inside it, compute in float64 throughout, or fix its random numbers; larger `directions` do not"
+        " help."
     ),
     Reason.QUANTISED: (
-        "The function stands still for small changes, so its true derivative there is zero, while over large steps it "
-        "moves by jumps. Look for rounding, casts to integers or a lookup table in it."
+        "The function stands still for small changes, so its true derivative there is zero, while over large steps "
+        "it moves by jumps. Look for rounding, casts to integers or a lookup table in it."
     ),
     Reason.ROUNDOFF: (
-        "The function's value is so large beside its change that rounding hides the derivative. Subtract the constant "
-        "part, check a term of the sum by itself, or ask for less with a larger `rtol`."
+        "The function's value is so large beside its change that rounding hides the derivative. Subtract the "
+        "constant part, check a term of the sum by itself, or ask for less with a larger `rtol`."
     ),
     Reason.TRUNCATION: (
-        "The function varies on a finer scale than any step that rises above its rounding. Rescale the argument, check "
-        "at a tamer point, or shorten what is iterated inside it."
+        "The function varies on a finer scale than any step that rises above its rounding. Rescale the argument, "
+        "check at a tamer point, or shorten what is iterated inside it."
     ),
     Reason.SCALES: (
-        "Small and large steps, or the differences and the integrated claim, give different slopes. A loose solver does "
-        "this (tighten its tolerance), as does a claim that is meant as a smoothed derivative; decide which one you mean."
+        "Small and large steps, or the differences and the integrated claim, give different slopes. A loose solver "
+        "does this (tighten its tolerance), as does a claim that is meant as a smoothed derivative; decide which "
+        "one you mean."
     ),
-    Reason.DIRECTIONS: "Some directions agree with the claim and some do not. Raise `directions` to 8 and look at the figure.",
+    Reason.DIRECTIONS: (
+        "Some directions agree with the claim and some do not. Raise `directions` to 8 and look at the figure."
+    ),
     Reason.NOT_FINITE: (
-        "Evaluate the function at the point: it must be finite there and a little to both sides. If the point lies on the "
-        "edge of the domain, move it inside."
+        "Evaluate the function at the point: it must be finite there and a little to both sides. If the point lies "
+        "on the edge of the domain, move it inside."
     ),
     Reason.NONDETERMINISTIC: (
-        "Pass random keys and state as arguments, so that equal arguments give equal values; a derivative of a function "
-        "that changes between calls has no meaning."
+        "Pass random keys and state as arguments, so that equal arguments give equal values; a derivative of a "
+        "function that changes between calls has no meaning."
     ),
     Reason.MISMATCH: (
-        "Along the direction that decided, the claim is {ratio:.10g} times the estimate. A ratio of claimed to estimated "
-        "that is the same in every direction points to a constant factor or a sign, one that changes to single components "
-        "or terms: find them with `estimate_grad`, which measures a scalar function's gradient component by component, on "
-        "a small example."
+        "Along the direction that decided, the claim is {ratio:.10g} times the estimate. A ratio of claimed to "
+        "estimated that is the same in every direction points to a constant factor or a sign, one that changes to "
+        "single components or terms: find them with `estimate_grad`, which measures a scalar function's gradient "
+        "component by component, on a small example."
     ),
     Reason.POINT_ONLY: (
-        "The claim is right around the point and wrong at it. Look for a special case in the derivative: a comparison with "
-        "zero, a `where`, a mask at equal values."
+        "The claim is right around the point and wrong at it. Look for a special case in the derivative: a "
+        "comparison with zero, a `where`, a mask at equal values."
     ),
     Reason.NAN_CLAIM: (
-        "The derivative is NaN or infinite where the function is smooth. Look for a `where` whose untaken branch is not "
-        "finite, a square root or a norm at zero, or 0/0 in the backward pass."
+        "The derivative is NaN or infinite where the function is smooth. Look for a `where` whose untaken branch is"
+        " not finite, a square root or a norm at zero, or 0/0 in the backward pass."
     ),
 }
 LOW_PRECISION = "The function computes in float32 inside; it is judged at that precision."

@@ -1,6 +1,7 @@
 """A report as a figure: the error of the claim against the step. Only this module imports matplotlib; no pyplot."""
 
 import io
+import textwrap
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,10 +13,13 @@ from matplotlib.ticker import LogLocator, NullLocator
 
 from jaxgradsweep._report import Report
 from jaxgradsweep._verdict import Finding
-from jaxgradsweep._wording import Verdict
-from jaxgradsweep.text import leaf_name, number, relative_size, shorten
+from jaxgradsweep._wording import Reason, Verdict
+from jaxgradsweep.text import NO_LIMIT, leaf_name, number, relative_size, shorten
 
 MOST_PANELS = 6
+TITLE_WIDTH = 58  # letters over the narrowest panel
+# Central differences cannot show these, since they are blind to what is symmetric; one-sided ones can.
+ONE_SIDED = frozenset({Reason.KINK, Reason.JUMP, Reason.SINGULAR, Reason.DENSE_KINKS})
 
 # The colours of Okabe and Ito, which stay distinct for every common kind of colour vision.
 _POINT = "#0072B2"
@@ -25,6 +29,7 @@ _UNCERTAINTY = "#56B4E9"
 _CROSSOVER = "#CC79A7"
 _PLATEAU = "#E69F00"
 _TRUSTED = "#000000"  # as a faint grey
+_ONE_SIDED = "#000000"
 
 _SMALLEST, _LARGEST = 1e-300, 1e300  # what a log axis can still show
 
@@ -66,7 +71,8 @@ def plot_finding(report: Report, finding: Finding, ax: Axes | None = None) -> Ax
     """Draw how far the central differences of one probe are from the claim, against the step, on log axes.
 
     A right claim leaves a V: truncation, which falls with the step as h^2, and roundoff, which rises as 1/h. A wrong
-    one leaves a plateau. If the claim is not finite, the differences are held against their own limit instead.
+    one leaves a plateau. If the claim is not finite, the differences are held against their own limit instead. Where
+    the reason is a kink, a jump or the like, the one-sided differences are drawn too: a kink leaves two plateaus.
 
     Args:
         report: What a check found.
@@ -79,13 +85,7 @@ def plot_finding(report: Report, finding: Finding, ax: Axes | None = None) -> Ax
     if ax is None:
         ax = Figure(figsize=(6.4, 4.8), layout="constrained").subplots()
     ax.set(xscale="log", yscale="log", xlabel="relative step h")
-    off = f", off by {number(abs(finding.error))}" if finding.verdict is Verdict.WRONG else ""
-    ax.set_title(
-        f"{shorten(leaf_name(finding.path), 44)}: {finding.verdict}{off}\n"
-        f"{finding.reason}, detection limit {number(finding.resolution)}",
-        fontsize="medium",
-        parse_math=False,
-    )
+    ax.set_title(_title(finding), fontsize="medium", parse_math=False)
     if not 0 <= finding.probe < report.sweep.claimed.size or report.sweep.steps.size == 0:
         return _say_so(ax, "nothing was measured")
     against_claim = np.isfinite(finding.claimed)
@@ -103,16 +103,30 @@ def render_svg(report: Report) -> str:
     return buffer.getvalue()[buffer.getvalue().index("<svg") :]
 
 
+def _title(finding: Finding) -> str:
+    name = shorten(leaf_name(finding.path), 44) if finding.path else "the argument"
+    off = f", off by {number(abs(finding.error))}" if finding.verdict is Verdict.WRONG else ""
+    measured = f"{finding.reason}, detection limit {number(finding.resolution)}"
+    why = f"{finding.reason}: {finding.reason.value}" if finding.reason in NO_LIMIT else measured
+    return f"{name}: {finding.verdict}{off}\n{textwrap.fill(why, TITLE_WIDTH)}"
+
+
 def _draw(ax: Axes, report: Report, finding: Finding, reference: float) -> None:
     steps, row = report.sweep.steps, finding.probe
     size = relative_size(report, finding)
     with np.errstate(all="ignore"):
         errors = (report.sweep.derivative[row] - reference) / size
+        sides = [
+            np.abs(series[row] / steps - reference) / size
+            for series in (report.sweep.forward, report.sweep.backward)
+            if finding.reason in ONE_SIDED
+        ]
         levels = [abs(finding.error)] if finding.verdict is Verdict.WRONG else []
         levels.append(finding.uncertainty / size)
     ax.set_xlim(steps.min() / 2, steps.max() * 2)
-    ax.set_ylim(*_vertical_range(np.concatenate([np.abs(errors), levels])))
+    ax.set_ylim(*_vertical_range(np.concatenate([np.abs(errors), levels, *sides])))
     _draw_points(ax, steps, errors)
+    _draw_sides(ax, steps, sides)
     _draw_model(ax, report, finding, size)
     _draw_limits(ax, report, finding, levels)
     _set_ticks(ax)
@@ -137,6 +151,19 @@ def _draw_points(ax: Axes, steps: Float[np.ndarray, " steps"], errors: Float[np.
         ax.plot(steps[~finite], top, "x", markersize=5, label="not finite, or not tried", **edge)
     if not np.any(finite):
         _say_so(ax, "no finite difference at any step")
+
+
+def _draw_sides(ax: Axes, steps: Float[np.ndarray, " steps"], sides: Sequence[Float[np.ndarray, " steps"]]) -> None:
+    """Draw how far the one-sided differences are from the claim; at the bottom edge where they equal it."""
+    looks = (("forward difference F(h)", ">", _ONE_SIDED, 0.06), ("backward difference B(h)", "<", "white", 0.10))
+    for errors, (label, marker, face, height) in zip(sides, looks, strict=False):
+        style = {"linestyle": "", "color": _ONE_SIDED, "markerfacecolor": face, "marker": marker, "markersize": 4.5}
+        apart, equal = np.isfinite(errors) & (errors > 0), errors == 0
+        if np.any(apart):
+            ax.plot(steps[apart], errors[apart], label=label, zorder=4, **style)
+        if np.any(equal):
+            edge, bottom = ax.get_xaxis_transform(), np.full(np.count_nonzero(equal), height)
+            ax.plot(steps[equal], bottom, label=f"{label[-4:]}: no difference", transform=edge, alpha=0.5, **style)
 
 
 def _draw_model(ax: Axes, report: Report, finding: Finding, size: float) -> None:
@@ -194,7 +221,7 @@ def _share_legend(figure: Figure, columns: int) -> None:
     handles = {}
     for panel in figure.axes:
         handles.update({label: handle for handle, label in zip(*panel.get_legend_handles_labels(), strict=True)})
-    labels = sorted(handles, key=lambda label: not label.startswith("D(h)"))
+    labels = sorted(handles, key=lambda label: "(h)" not in label)
     figure.legend(
         [handles[label] for label in labels], labels, loc="outside lower center", ncols=columns, fontsize="small"
     )

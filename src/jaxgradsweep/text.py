@@ -87,7 +87,7 @@ def render_html(report: Report) -> str:
     )
     words = "\n\n".join(filter(None, [_left_out(report), *_explanations(report)]))
     return (
-        f"<p><strong>{html.escape(_joined(verdict_line(report)))}</strong></p>"
+        f"<p><strong>{html.escape(' '.join(verdict_line(report).split()))}</strong></p>"
         f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
         f"<pre>{html.escape(words)}</pre>"
     )
@@ -100,7 +100,7 @@ def verdict_line(report: Report) -> str:
     decisive = [finding for finding in report.findings if finding.verdict is report.verdict]
     line = f"{report.verdict}{'' if report.ok else f' in {_names(decisive)}'}: {report.verdict.value}"
     line += _measured(report, decisive)
-    if off := [finding for finding in report.findings if is_measurably_off(finding)]:
+    if off := [f for f in report.findings if f.verdict is Verdict.CORRECT and abs(f.error) > f.resolution]:
         largest = max(abs(finding.error) for finding in off)
         line += f"; {MEASURABLY_OFF.format(error=number(largest), leaves=_names(off))}"
     return textwrap.fill(line, VERDICT_WIDTH, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
@@ -132,11 +132,6 @@ def _only_reason(report: Report) -> Reason | None:
     """The reason that stands in the verdict's line: that of all leaves that no limit can be stated for."""
     reasons = {finding.reason for finding in _not_correct(report)}
     return reasons.pop() if report.verdict is Verdict.UNRESOLVED and len(reasons) == 1 and reasons <= NO_LIMIT else None
-
-
-def is_measurably_off(finding: Finding) -> bool:
-    """Whether a discrepancy was seen that is too small to matter: `CORRECT`, but the error lies outside its bound."""
-    return finding.verdict is Verdict.CORRECT and abs(finding.error) > finding.resolution
 
 
 def relative_size(report: Report, finding: Finding) -> float:
@@ -172,8 +167,7 @@ def shorten(text: str, width: int) -> str:
 
 def _leaf_table(report: Report) -> str:
     rows = [_cells(report, finding) for finding in _shown(report.findings)]
-    lines = _table(_COLUMNS, rows, numeric=(4, 5, 6, 7)) if rows else []
-    return "\n".join([*lines, *filter(None, [_left_out(report)])])
+    return "\n".join(filter(None, [*(_table(_COLUMNS, rows, (4, 5, 6, 7)) if rows else []), _left_out(report)]))
 
 
 def _cells(report: Report, finding: Finding) -> tuple[str, ...]:
@@ -237,12 +231,11 @@ def _integrals(findings: Sequence[Finding]) -> Iterator[tuple[str, Finding]]:
     """Say what the segments tell, with the largest residual of all leaves that they tell the same of."""
     for opinion, sentence in IDENTITY.items():
         group = [finding for finding in findings if finding.evidence.get("identity") == opinion]
-        residuals = [abs(float(finding.evidence["identity residual"])) for finding in group]
-        if group:
-            bound = float(group[int(np.argmax(residuals))].evidence["identity bound"])
-            most = "up to " if len(group) > 1 else ""
-            words = sentence.format(most=most, residual=number(max(residuals)), bound=number(bound))
-            yield from ((words, finding) for finding in group)
+        told = [[float(each.evidence[f"identity {name}"]) for name in ("residual", "bound")] for each in group]
+        residual, bound = max(((abs(residual), bound) for residual, bound in told), default=(0.0, 0.0))
+        most = "up to " if len(group) > 1 else ""
+        words = sentence.format(most=most, residual=number(residual), bound=number(bound))
+        yield from ((words, finding) for finding in group)
 
 
 def _not_correct(report: Report) -> list[Finding]:
@@ -285,27 +278,23 @@ def _section(title: str, said: Iterable[tuple[str, Finding]]) -> str:
 
 def _items(title: str, sentences: Sequence[str]) -> str:
     wrap = textwrap.TextWrapper(WIDTH, initial_indent="  ", subsequent_indent="    ", break_on_hyphens=False)
-    return (
-        "\n".join([title, *(wrap.fill(_printable(_joined(sentence))) for sentence in sentences)]) if sentences else ""
-    )
+    items = [wrap.fill(_printable(" ".join(sentence.split()))) for sentence in sentences]
+    return "\n".join([title, *items]) if items else ""
 
 
 def _footer(report: Report) -> str:
     known = {name: report.environment[name] for name in ("dtype", "backend", "device") if name in report.environment}
     if known.get("dtype") == "native" and report.findings:
         known["dtype"] += f" ({', '.join(dict.fromkeys(finding.dtype for finding in report.findings))})"
-    words = dict.fromkeys(known.values())  # a CPU's backend and device have the same name
-    return _printable(", ".join([f"{report.evaluations:,} evaluations of the function", *words]))
+    return _printable(
+        ", ".join([f"{report.evaluations:,} evaluations of the function", *dict.fromkeys(known.values())])
+    )
 
 
 def _names(findings: Sequence[Finding]) -> str:
     names = [shorten(leaf_name(finding.path), LONGEST_NAME) for finding in findings]
     more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
     return ", ".join(names[:MOST_NAMES]) + more
-
-
-def _joined(lines: str) -> str:
-    return " ".join(lines.split())
 
 
 def _printable(text: str) -> str:
