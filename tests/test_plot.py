@@ -15,6 +15,7 @@ from jaxgradsweep import plot
 from jaxgradsweep._wording import Reason, Verdict
 
 EVERY = pytest.mark.parametrize("make", examples.EVERY)
+FORWARD, BACKWARD = "forward difference F(h)", "backward difference B(h)"
 ABOVE, BELOW, ZERO = "D(h) above the claim", "D(h) below the claim", "no difference at all"
 
 
@@ -106,6 +107,31 @@ def test_a_claim_that_is_not_wrong_has_no_plateau(make):
     assert "plateau: error of the claim" not in drawn(panel(make))
 
 
+def test_a_kink_shows_the_plateaus_of_its_two_sides():
+    row = examples.probe(lambda t: np.maximum(t, 0) + 0.01 * np.sin(t), 0.26, 0.51, third=-0.01)
+    leaf = examples.finding(verdict=Verdict.UNRESOLVED, reason=Reason.KINK, claimed=0.26, estimate=0.51)
+    artists = drawn(plot.plot_finding(examples.report([row], [leaf]), leaf))
+    for label, slope in ((FORWARD, 1.01), (BACKWARD, 0.01)):
+        steps, errors = artists[label].get_data()
+        small = (steps > 1e-6) & (steps < 1e-3)
+        np.testing.assert_allclose(errors[small], abs(slope - 0.26) / 0.51, rtol=1e-5)
+    assert artists[FORWARD].get_marker() != artists[BACKWARD].get_marker()
+
+
+def test_a_side_that_equals_the_claim_lies_at_the_bottom():
+    leaf = examples.finding(verdict=Verdict.UNRESOLVED, reason=Reason.KINK, claimed=0.0, estimate=0.5)
+    ax = plot.plot_finding(examples.report([examples.probe(lambda t: np.maximum(t, 0), 0.0, 0.5)], [leaf]), leaf)
+    assert len(drawn(ax)["B(h): no difference"].get_xdata()) == len(examples.STEPS)
+    assert drawn(ax)["B(h): no difference"].get_transform() == ax.get_xaxis_transform()
+    assert set(drawn(ax)[FORWARD].get_ydata()) == {2.0}
+    assert BACKWARD not in drawn(ax)
+
+
+@pytest.mark.parametrize("make", [examples.right, examples.wrong, examples.constant])
+def test_smooth_functions_need_no_one_sided_differences(make):
+    assert not {FORWARD, BACKWARD} & set(drawn(panel(make)))
+
+
 def test_zero_differences_are_ticks_at_the_bottom():
     ax = panel(examples.constant)
     ticks = drawn(ax)[ZERO]
@@ -141,6 +167,26 @@ def test_a_claim_of_nan_is_replaced_by_the_estimate():
 
 def test_the_title_names_the_leaf_and_the_verdict():
     assert panel(examples.wrong).get_title().startswith("['conv']['kernel']: WRONG, off by 9.9e-3\nMISMATCH")
+
+
+def test_the_title_of_a_kink_has_the_reason_in_place_of_a_limit():
+    title = panel(examples.kink).get_title()
+    assert " ".join(title.split()) == f"['relu']: UNRESOLVED KINK: {Reason.KINK.value}"
+
+
+def test_the_title_names_an_argument_without_leaves():
+    assert panel(examples.constant).get_title().startswith("the argument: CORRECT\nEXACT, detection limit 2.1e-11")
+
+
+def test_without_claim_and_estimate_the_differences_themselves_are_drawn():
+    nan, root = float("nan"), lambda t: np.sign(t) * np.sqrt(np.abs(t))
+    leaf = examples.finding(
+        verdict=Verdict.UNRESOLVED, reason=Reason.SINGULAR, claimed=nan, estimate=9.0, uncertainty=99
+    )
+    ax = plot.plot_finding(examples.report([{**examples.probe(root, nan, 9.0), "size": 1.0}], [leaf]), leaf)
+    assert ax.get_ylabel() == "relative size |D(h)|"
+    steps, sizes = drawn(ax)[ABOVE].get_data()
+    np.testing.assert_allclose(sizes, steps**-0.5 / 9.0)
 
 
 def test_a_path_with_dollars_is_not_read_as_mathematics():

@@ -8,7 +8,7 @@ import pytest
 
 import example_reports as examples
 from jaxgradsweep import text
-from jaxgradsweep._wording import MEASURED_IS_BETTER, Reason, Verdict
+from jaxgradsweep._wording import MEASURED_IS_BETTER, Reason, Verdict, advice_for
 
 EVERY = pytest.mark.parametrize("make", examples.EVERY)
 
@@ -57,10 +57,33 @@ def test_a_claim_of_nan_is_the_worst_of_all():
     assert "off by nan" in text.verdict_line(of(*wrong))
 
 
-def test_an_unresolved_report_states_its_detection_limit():
-    line = text.verdict_line(examples.kink())
-    assert line.startswith("UNRESOLVED in ['relu']: the sweep cannot tell")
-    assert "detection limit 1," in line
+def test_an_unresolved_report_states_the_detection_limit_of_its_unresolved_leaves():
+    noisy = examples.finding("['a']", Verdict.UNRESOLVED, Reason.NOISE, resolution=0.02)
+    line = text.verdict_line(of(noisy, examples.finding("['b']", resolution=0.5)))
+    assert line.startswith("UNRESOLVED in ['a']: the sweep cannot tell")
+    assert "(detection limit 0.02, tolerance 1e-9, measured)" in " ".join(line.split())
+
+
+@pytest.mark.parametrize("reason", sorted(text.NO_LIMIT, key=str))
+def test_where_no_derivative_exists_the_verdict_has_the_reason_in_place_of_a_limit(reason):
+    report = of(examples.finding("['a']", Verdict.UNRESOLVED, reason, resolution=7.2e-15))
+    assert " ".join(text.verdict_line(report).split()).endswith(f"claimed derivative is right; {reason.value}")
+    assert "7.2e-15" not in str(report) + text.render_classic(report)
+    assert " ".join(str(report).split()).count(reason.value) == 1
+    assert row_of(report, "['a']")[-3] == "-"
+
+
+def test_several_reasons_stand_below_the_verdict():
+    leaves = [examples.finding(f"['{reason}']", Verdict.UNRESOLVED, reason) for reason in (Reason.KINK, Reason.JUMP)]
+    shown = str(of(*leaves))
+    assert Reason.KINK.value not in text.verdict_line(of(*leaves))
+    assert f"['KINK']: {Reason.KINK.value}" in shown
+    assert f"['JUMP']: {Reason.JUMP.value}" in shown
+
+
+def test_a_claim_that_is_wrong_at_a_kink_is_off_by_so_much_of_no_limit():
+    line = text.verdict_line(of(examples.finding("['a']", Verdict.WRONG, Reason.KINK, error=2.0, resolution=7.2e-15)))
+    assert " ".join(line.split()).endswith("; off by 2 (tolerance 1e-9, measured)")
 
 
 def test_a_discrepancy_under_the_tolerance_is_stated():
@@ -91,7 +114,7 @@ def test_many_leaves_are_counted_instead_of_named():
 
 def test_a_row_holds_the_figures_of_its_leaf():
     leaf = examples.finding("['w']", shape=(7,), error=-3.1e-10, slope=1.996, crossover=4.2e-6, evidence={"size": 0.5})
-    figures = ["-3.1e-10", "+-", "2e-12", "2.1e-11", "2.00", "4.2e-6"]
+    figures = ["-3.1e-10", "±", "2e-12", "2.1e-11", "2.00", "4.2e-6"]
     assert row_of(of(leaf), "['w']") == ["['w']", "(7,)", "CORRECT", "CONVERGES", *figures]
 
 
@@ -165,8 +188,68 @@ def test_the_numbers_that_disagree_stand_side_by_side():
     shown = str(examples.wrong())
     rows = [line.split() for line in shown.splitlines() if line.startswith("['conv']['kernel']  ")]
     claimed, slope = f"{1.01 * np.cos(1.0):.10g}", f"{np.cos(1.0):.10g}"
-    assert rows[-1] == ["['conv']['kernel']", claimed, slope, "+-", "1e-12"]
+    assert rows[-1] == ["['conv']['kernel']", claimed, slope, "±", "1e-12", "1.01"]
     assert "claimed  " not in str(examples.right())
+
+
+def directions(*claimed):
+    """The report of a wrong leaf, with the derivative 1 in every direction."""
+    rows = [examples.probe(np.exp, value, 1.0) for value in claimed]
+    wrong = examples.finding("['w']", Verdict.WRONG, Reason.MISMATCH, error=0.5, probes=tuple(range(len(rows))))
+    return examples.report(rows, [wrong])
+
+
+def test_a_constant_factor_shows_as_one_ratio_of_all_directions():
+    assert str(directions(0.5, 0.5, 0.5)).split("\n\n")[-2].splitlines()[1].endswith(" ± 1e-12  0.5")
+
+
+def test_a_ratio_that_changes_is_shown_as_a_range():
+    assert str(directions(0.5, -1.0, 2.0, np.nan)).split("\n\n")[-2].endswith("  -1 to 2")
+
+
+def test_no_ratio_is_shown_of_an_estimate_that_is_mere_noise():
+    report = examples.report([examples.probe(np.exp, 1.0, 1e-12)], [examples.wrong().findings[0]])
+    assert str(report).split("\n\n")[-2].endswith("  -")
+
+
+def test_no_ratio_is_shown_where_nothing_is_wrong():
+    assert "claimed / estimated" not in str(examples.kink())
+
+
+def test_zero_has_no_sign():
+    zero = examples.finding("['w']", Verdict.UNRESOLVED, Reason.KINK, claimed=-0.0, estimate=-0.0, error=-0.0)
+    shown = str(of(zero))
+    assert row_of(of(zero), "['w']")[4] == "0"
+    assert "-0 " not in shown
+
+
+def integrated(opinion, residual=-4e-15, **changes):
+    evidence = {"identity": opinion, "identity residual": residual, "identity bound": 1e-14}
+    fields = {"verdict": Verdict.UNRESOLVED, "reason": Reason.NOISE, **changes}
+    return examples.finding(evidence=evidence, **fields)
+
+
+def test_the_integral_of_the_claim_is_evidence_for_it():
+    sentence = "the claim integrates back to the function to 4e-15 along the segments (bound 1e-14)"
+    assert f"['w']: {sentence}" in str(of(integrated("FOR")))
+    assert f"why\n  ['w']: {sentence}" in str(of(integrated("FOR", verdict=Verdict.CORRECT, reason=Reason.IDENTITY)))
+    assert sentence not in str(of(integrated("FOR", verdict=Verdict.CORRECT, reason=Reason.CONVERGES)))
+
+
+def test_the_integral_of_the_claim_is_evidence_against_it():
+    shown = str(of(integrated("AGAINST", 0.17, verdict=Verdict.WRONG, reason=Reason.MISMATCH)))
+    assert "integrated along the segments, misses the function by 0.17 (bound 1e-14)" in shown
+
+
+def test_leaves_that_the_integral_tells_the_same_of_share_a_line_with_the_largest_residual():
+    shown = str(of(integrated("AGAINST", 0.17, path="['a']"), integrated("AGAINST", -0.3, path="['b']")))
+    assert "['a'], ['b']: the claim, integrated along the segments, misses the function by up to 0.3" in shown
+
+
+def test_advice_about_a_mismatch_has_the_ratio_if_it_is_known():
+    known = advice_for(Verdict.WRONG, Reason.MISMATCH, {"ratio": 1 / 32})
+    assert "the claim is 0.03125 times the estimate. A ratio" in known
+    assert advice_for(Verdict.WRONG, Reason.MISMATCH, {}) == known[known.index("A ratio") :]
 
 
 def test_nothing_to_do_is_not_announced():
@@ -177,6 +260,12 @@ def test_notes_and_the_cost_are_told():
     shown = str(of(examples.finding(), notes=("leaves held fixed: ['step'] (int32)",), evaluations=12345))
     assert "notes\n  leaves held fixed: ['step'] (int32)\n" in shown
     assert shown.splitlines()[-1] == "12,345 evaluations of the function, float64, cpu"
+
+
+def test_native_names_the_dtypes_of_the_leaves():
+    leaves = [examples.finding(f"['{i}']", dtype=dtype) for i, dtype in enumerate(("float32", "bfloat16", "float32"))]
+    shown = str(of(*leaves, environment={"dtype": "native", "backend": "cpu", "device": "cpu"}))
+    assert shown.endswith("evaluations of the function, native (float32, bfloat16), cpu")
 
 
 @EVERY
@@ -210,6 +299,10 @@ def test_the_familiar_figures_stand_beside_what_the_rules_and_the_sweep_say():
     assert rules.splitlines()[3].startswith("total")
 
 
+def test_a_single_leaf_is_not_repeated_as_a_total():
+    assert "total" not in text.render_classic(examples.right()).split("\n\nwith a")[0]
+
+
 def test_the_familiar_figures_come_with_the_reason_to_prefer_the_measured_limit():
     shown = text.render_classic(examples.wrong())
     assert " ".join(shown.split()).endswith(MEASURED_IS_BETTER)
@@ -220,6 +313,7 @@ def test_the_familiar_figures_come_with_the_reason_to_prefer_the_measured_limit(
     [
         (None, "-"),
         (0.0, "0"),
+        (-0.0, "0"),
         (0.5, "0.5"),
         (-0.03125, "-0.0312"),
         (120.0, "120"),

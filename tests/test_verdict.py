@@ -46,7 +46,8 @@ def test_a_gradient_wrong_in_one_leaf_is_wrong_there_only(leaf, error):
 
 @pytest.mark.parametrize("error", 10.0 ** -np.arange(1, 9))
 def test_a_gradient_wrong_in_one_component_of_a_thousand_is_wrong(error):
-    report = jgs.check_grad(smooth, (LONG,), grad=off_by(smooth_gradient(LONG), error, index=617))
+    rtol = None if error > 1e-8 else 1e-10  # of the leaf, an error of 1e-8 in one component is 3e-10
+    report = jgs.check_grad(smooth, (LONG,), grad=off_by(smooth_gradient(LONG), error, index=617), rtol=rtol)
     assert outcome(report) == (Verdict.WRONG, Reason.MISMATCH)
 
 
@@ -108,7 +109,7 @@ def test_at_a_kink_a_valid_subgradient_is_unresolved(slope):
 
 @pytest.mark.parametrize("slope", [-3.0, 3.0, 100.0])
 def test_at_a_kink_a_slope_clearly_outside_of_both_sides_is_wrong(slope):
-    assert jgs.check_grad(absolutes, (AT_KINK,), grad=np.full(2, slope)).verdict is Verdict.WRONG
+    assert jgs.check_grad(absolutes, (AT_KINK[:1],), grad=np.full(1, slope)).verdict is Verdict.WRONG
 
 
 @pytest.mark.parametrize("slope", [0.0, 0.3, 1.0])
@@ -397,12 +398,7 @@ def test_on_the_edge_of_the_domain_nothing_is_decided():
         )
 
 
-def safe_norm(x):
-    return jnp.sqrt(jnp.sum(x**2) + 1)
-
-
-def test_a_gradient_of_nan_is_wrong_where_the_function_is_smooth():
-    """The famous where: the branch that is not taken makes the gradient NaN."""
+def test_a_gradient_that_is_nan_through_the_branch_of_a_where_that_is_not_taken_is_wrong():
     report = jgs.check_grad(famous_where, (np.zeros(2),))
     assert outcome(report) == (Verdict.WRONG, Reason.NAN_CLAIM)
 

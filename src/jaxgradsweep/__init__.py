@@ -7,8 +7,9 @@ many steps and return a `Report`; `estimate_grad` measures a gradient with error
 from importlib import metadata
 
 from jaxgradsweep._check import check_grad, check_hvp, check_jvp, check_vjp, estimate_grad
+from jaxgradsweep._criteria import Criteria
 from jaxgradsweep._report import Classic, DerivativeUnresolved, DerivativeWrong, Report
-from jaxgradsweep._verdict import Criteria, Finding
+from jaxgradsweep._verdict import Finding
 from jaxgradsweep._wording import Reason, Verdict
 
 __version__ = metadata.version("jaxgradsweep")

@@ -5,6 +5,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from jaxgradsweep._criteria import criteria_for
 from jaxgradsweep._examination import Instrument, grid_for
 from jaxgradsweep._fit import fit
 from jaxgradsweep._probe import BASIS, BASIS_LEAF, basis
@@ -12,7 +13,6 @@ from jaxgradsweep._progress import reporter
 from jaxgradsweep._request import Settings, check_args
 from jaxgradsweep._subject import Subject
 from jaxgradsweep._tree import is_inexact
-from jaxgradsweep._verdict import criteria_for
 
 GOOD_ENOUGH = 1e-9  # a component known to this relative error is not looked at again with the leaf's scale
 

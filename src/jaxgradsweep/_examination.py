@@ -11,7 +11,9 @@ import jax
 import numpy as np
 
 from jaxgradsweep import _sweep
+from jaxgradsweep._criteria import Criteria, criteria_for
 from jaxgradsweep._fit import Fit, fit
+from jaxgradsweep._opinion import Identity, Weighing, confront, weigh
 from jaxgradsweep._probe import COMPONENT, LEAF, PART, REST, Probes, draw, step_grid
 from jaxgradsweep._progress import Tick, reporter
 from jaxgradsweep._report import Report, classic_figures
@@ -19,7 +21,7 @@ from jaxgradsweep._request import Settings, check_args, check_steps, require_mov
 from jaxgradsweep._subject import Subject, prepare
 from jaxgradsweep._sweep import Segments, Sweep
 from jaxgradsweep._tree import split
-from jaxgradsweep._verdict import Criteria, Finding, Identity, Weighing, confront, criteria_for, judge, weigh
+from jaxgradsweep._verdict import Finding, judge
 from jaxgradsweep._wording import NOTES, TIE, Reason, Verdict, advice_for
 
 MORE_DIRECTIONS = 2  # further directions of each scale in a second look

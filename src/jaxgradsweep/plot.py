@@ -88,9 +88,14 @@ def plot_finding(report: Report, finding: Finding, ax: Axes | None = None) -> Ax
     ax.set_title(_title(finding), fontsize="medium", parse_math=False)
     if not 0 <= finding.probe < report.sweep.claimed.size or report.sweep.steps.size == 0:
         return _say_so(ax, "nothing was measured")
-    against_claim = np.isfinite(finding.claimed)
-    ax.set_ylabel(f"relative error |D(h) − {'claim' if against_claim else 'estimate'}|")
-    _draw(ax, report, finding, finding.claimed if against_claim else finding.estimate)
+    if np.isfinite(finding.claimed):
+        words, reference = "error |D(h) − claim|", finding.claimed
+    elif abs(finding.estimate) > finding.uncertainty:
+        words, reference = "error |D(h) − estimate|", finding.estimate
+    else:  # neither is known
+        words, reference = "size |D(h)|", 0.0
+    ax.set_ylabel(f"relative {words}")
+    _draw(ax, report, finding, reference)
     return ax
 
 
@@ -155,15 +160,15 @@ def _draw_points(ax: Axes, steps: Float[np.ndarray, " steps"], errors: Float[np.
 
 def _draw_sides(ax: Axes, steps: Float[np.ndarray, " steps"], sides: Sequence[Float[np.ndarray, " steps"]]) -> None:
     """Draw how far the one-sided differences are from the claim; at the bottom edge where they equal it."""
-    looks = (("forward difference F(h)", ">", _ONE_SIDED, 0.06), ("backward difference B(h)", "<", "white", 0.10))
-    for errors, (label, marker, face, height) in zip(sides, looks, strict=False):
-        style = {"linestyle": "", "color": _ONE_SIDED, "markerfacecolor": face, "marker": marker, "markersize": 4.5}
+    looks = (("forward difference F(h)", ">", _ONE_SIDED, 0), ("backward difference B(h)", "<", "white", 1))
+    for errors, (label, marker, face, first) in zip(sides, looks, strict=False):
+        style = {"linestyle": "", "color": _ONE_SIDED, "marker": marker, "markerfacecolor": face, "zorder": 4}
         apart, equal = np.isfinite(errors) & (errors > 0), errors == 0
-        if np.any(apart):
-            ax.plot(steps[apart], errors[apart], label=label, zorder=4, **style)
+        if np.any(apart):  # by turns, since the two coincide where the claim is their mean
+            ax.plot(steps[apart], errors[apart], label=label, markevery=(first, 2), markersize=5, **style)
         if np.any(equal):
-            edge, bottom = ax.get_xaxis_transform(), np.full(np.count_nonzero(equal), height)
-            ax.plot(steps[equal], bottom, label=f"{label[-4:]}: no difference", transform=edge, alpha=0.5, **style)
+            edge, bottom = ax.get_xaxis_transform(), np.full(np.count_nonzero(equal), 0.06 + 0.04 * first)
+            ax.plot(steps[equal], bottom, label=f"{label[-4:]}: no difference", transform=edge, markersize=3, **style)
 
 
 def _draw_model(ax: Axes, report: Report, finding: Finding, size: float) -> None:

@@ -49,9 +49,8 @@ def render(report: Report) -> str:
         report: What a check found.
 
     Returns:
-        The verdict with its detection limit and tolerance, a table with a row per leaf, the reason of each finding
-        that is not `CORRECT`, each distinct advice once, the numbers that disagree, the notes, and how much was
-        evaluated where.
+        The verdict with what was measured, a table with a row per leaf, why a finding is not `CORRECT`, each distinct
+        advice once, the numbers that disagree, the notes, and how much was evaluated where.
     """
     return "\n\n".join(filter(None, [verdict_line(report), _leaf_table(report), *_explanations(report)]))
 
@@ -286,9 +285,8 @@ def _footer(report: Report) -> str:
     known = {name: report.environment[name] for name in ("dtype", "backend", "device") if name in report.environment}
     if known.get("dtype") == "native" and report.findings:
         known["dtype"] += f" ({', '.join(dict.fromkeys(finding.dtype for finding in report.findings))})"
-    return _printable(
-        ", ".join([f"{report.evaluations:,} evaluations of the function", *dict.fromkeys(known.values())])
-    )
+    words = [f"{report.evaluations:,} evaluations of the function", *dict.fromkeys(known.values())]
+    return _printable(", ".join(words))
 
 
 def _names(findings: Sequence[Finding]) -> str:

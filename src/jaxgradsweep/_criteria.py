@@ -1,0 +1,57 @@
+"""Criteria: every number that decides a verdict, with its reason."""
+
+import dataclasses
+
+
+@dataclasses.dataclass(frozen=True)
+class Criteria:
+    """Every number that decides. Relative errors are in units of the leaf's RMS contribution.
+
+    Attributes:
+        rtol: what the user asked for; None: the tolerance is measured.
+        finest: a measured tolerance is never finer: below it, discrepancies are reported but not wrong.
+        coarsest: a detection limit above it supports no verdict of CORRECT.
+        rounding: a claim is rounded by at most so much of its own size.
+        margin: a discrepancy accuses only from so many times its bound on.
+        least_kink: smallest jump of slopes that counts as a kink, relative.
+        beyond_kink: a claim at a kink accuses from so many half widths of the kink on.
+        dense: second differences that grow with a power of h between these two come from dense kinks.
+        rounded: a function that moves by noise of at most so many roundings is constant, and a claim of at most so many
+            roundings of its value is zero.
+        missing: a claim smaller than this part of what is measured sets no scale.
+        tells: an identity must be so many times finer than the discrepancy that it confirms.
+        steps_that_tell: so many of the smallest telling steps of an identity must agree.
+    """
+
+    rtol: float | None = None
+    finest: float = 1e-9
+    coarsest: float = 1e-3
+    rounding: float = 64 * 2.0**-53
+    margin: float = 3.0
+    least_kink: float = 1e-6
+    beyond_kink: float = 1.5
+    dense: tuple[float, float] = (1.15, 1.85)
+    rounded: float = 1e4
+    missing: float = 0.1
+    tells: float = 3.0
+    steps_that_tell: int = 4
+
+    @property
+    def tolerance(self) -> float:
+        return self.finest if self.rtol is None else self.rtol
+
+
+# Tolerances by the precision in which the function is evaluated. The finest is about eps^0.58: what a sweep resolves
+# of a smooth function with some margin; a claim in bfloat16 has a rounding of its own of 1 %.
+_BY_PRECISION = {
+    52: {"finest": 1e-9, "coarsest": 1e-3, "rounding": 64 * 2.0**-53},
+    23: {"least_kink": 1e-3, "finest": 1e-4, "coarsest": 2e-2, "rounding": 32 * 2.0**-24},
+    10: {"least_kink": 3e-2, "finest": 2e-2, "coarsest": 1e-1, "rounding": 8 * 2.0**-11},
+    7: {"least_kink": 1e-1, "finest": 6e-2, "coarsest": 3e-1, "rounding": 4 * 2.0**-8},
+}
+
+
+def criteria_for(bits: int, rtol: float | None = None) -> Criteria:
+    """The criteria for functions evaluated with so many bits of mantissa."""
+    known = max((b for b in _BY_PRECISION if b <= bits), default=min(_BY_PRECISION))
+    return Criteria(rtol=rtol, **_BY_PRECISION[known])

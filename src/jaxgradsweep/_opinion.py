@@ -1,0 +1,210 @@
+"""Opinions: what each witness, the sweep and the segment identity, says of every probe's claim."""
+
+import dataclasses
+import enum
+
+import numpy as np
+
+from jaxgradsweep._criteria import Criteria
+from jaxgradsweep._fit import Fit
+from jaxgradsweep._sweep import Segments, Sweep
+from jaxgradsweep._wording import Reason
+
+RETURN = 0.3  # differences return to a claim that they miss by at most this part of the discrepancy
+
+
+class Opinion(enum.IntEnum):
+    """What one witness says of one probe."""
+
+    OPEN = 0
+    FOR = 1
+    AGAINST = 2
+
+
+@dataclasses.dataclass(frozen=True)
+class Weighing:
+    """The opinion of the sweep on every probe."""
+
+    error: np.ndarray  # claimed - derivative
+    bound: np.ndarray  # how wrong `error` can be
+    scale: np.ndarray  # the directional derivative that a relative error of 1 means
+    opinion: np.ndarray
+    reason: tuple[Reason, ...]
+
+    @property
+    def resolution(self) -> np.ndarray:
+        return self.bound / self.scale
+
+
+def weigh(sweep: Sweep, fit: Fit, criteria: Criteria) -> Weighing:
+    """What the sweep says of every probe's claim."""
+    with np.errstate(all="ignore"):
+        return _weigh(sweep, fit, criteria)
+
+
+def _weigh(sweep: Sweep, fit: Fit, criteria: Criteria) -> Weighing:
+    error = sweep.claimed - fit.derivative
+    size = np.nan_to_num(sweep.size, posinf=0)
+    measured = by_group(sweep, np.nan_to_num(fit.derivative))
+    size = np.where(size > criteria.missing * measured, size, measured)
+    hidden = np.where(fit.low_precision, fit.noise / (sweep.eps * np.maximum(fit.magnitude, np.finfo(float).tiny)), 1)
+    rounding = criteria.rounding * np.clip(hidden, 1, 2.0**29)
+    bound = fit.uncertainty + rounding * (np.nan_to_num(sweep.size, posinf=0) + fit.variation)
+    scale = np.where(size > criteria.margin * bound, size, np.maximum(size, fit.variation))
+    nothing = fit.still & (fit.noise_ratio < criteria.rounded) & (size <= criteria.rounded * sweep.eps * fit.magnitude)
+    scale = np.where(nothing, np.maximum(scale, fit.magnitude), scale)
+    scale = np.where(scale > 0, scale, 1)
+    opinion, reason = _opinions(sweep, fit, criteria, error, bound, scale)
+    return Weighing(error, bound, scale, opinion, tuple(reason))
+
+
+def by_group(sweep: Sweep, values: np.ndarray) -> np.ndarray:
+    """RMS over the probes that move the same leaf at the same scale."""
+    names = np.array([f"{leaf}/{scale}" for leaf, scale in zip(sweep.leaf, sweep.scale, strict=True)])
+    _, group = np.unique(names, return_inverse=True)
+    largest = np.zeros(group.max(initial=-1) + 1)
+    np.maximum.at(largest, group, np.abs(values))
+    unit = np.where(largest > 0, largest, 1)[group]
+    total = np.bincount(group, (values / unit) ** 2) / np.maximum(np.bincount(group), 1)
+    return unit * np.sqrt(total)[group]
+
+
+def _opinions(
+    sweep: Sweep, fit: Fit, criteria: Criteria, error: np.ndarray, bound: np.ndarray, scale: np.ndarray
+) -> tuple[np.ndarray, list[Reason]]:
+    resolution = bound / scale
+    off, tolerance = np.abs(error), criteria.tolerance
+    claimless = ~np.isfinite(sweep.claimed)
+    fits = np.isfinite(fit.uncertainty)
+    fine = fits & (resolution <= criteria.coarsest)
+    kink = np.abs(fit.kink) > np.maximum(3 * fit.kink_uncertainty, criteria.least_kink * scale)
+    outside = off > criteria.beyond_kink * fit.kink_width / 2 + criteria.margin * bound
+    jump = np.abs(fit.jump) > np.maximum(fit.jump_uncertainty, 1e-9 * fit.magnitude)
+    one_sided = ~np.isfinite(sweep.difference[:, -6:]).all(axis=1)
+    rough = ~fits | ((fit.noise_ratio > criteria.rounded) & ~fit.low_precision)
+    dense = (fit.bend_order > criteria.dense[0]) & (fit.bend_order < criteria.dense[1])
+    singular = rough & (fit.growth > 0.05) & (fit.growth < 0.9)
+    apart = np.abs(fit.coarse - fit.derivative) > fit.coarse_uncertainty + fit.uncertainty
+    like_coarse = np.abs(sweep.claimed - fit.coarse) <= fit.coarse_uncertainty + bound
+    jumps = np.isfinite(fit.jump_distance)
+    stairs = jumps & returns(sweep, fit, error)
+    step = fit.quantised & ~fit.low_precision & (like_coarse | (off <= bound))
+    usual, most = by_group(sweep, np.nan_to_num(off)), by_group(sweep, np.nan_to_num(off + bound))
+    limit = tolerance * by_group(sweep, scale)
+    within = off <= bound if criteria.rtol is None else most <= limit
+    small = usual <= limit  # one answer for all directions of a leaf
+    mismatch = fine & (off > criteria.margin * bound) & ~small
+    blur = np.where(fit.noise_ratio > 30, Reason.NOISE, Reason.TRUNCATION)
+    blur = np.where(
+        fits & (fit.noise_ratio * sweep.eps * fit.magnitude > 1e-4 * scale) & (blur == Reason.TRUNCATION),
+        Reason.ROUNDOFF,
+        blur,
+    )
+    rules = [
+        (~sweep.finite, Opinion.OPEN, Reason.NOT_FINITE),
+        (one_sided, Opinion.OPEN, Reason.NOT_FINITE),
+        (kink & fits & outside & ~claimless, Opinion.AGAINST, Reason.KINK),
+        (kink & (fits | claimless), Opinion.OPEN, Reason.KINK),
+        (jump & ~fine, Opinion.OPEN, Reason.JUMP),
+        (jump & np.isinf(fit.kink_uncertainty), Opinion.OPEN, Reason.JUMP),
+        (singular, Opinion.OPEN, Reason.SINGULAR),
+        (claimless & fine, Opinion.AGAINST, Reason.NAN_CLAIM),
+        (step, Opinion.OPEN, Reason.QUANTISED),
+        (
+            fine & (within | ((criteria.rtol is None) & small)),
+            Opinion.FOR,
+            np.where(fit.exact, Reason.EXACT, Reason.CONVERGES),
+        ),
+        (fit.motionless & jumps & mismatch, Opinion.OPEN, Reason.QUANTISED),
+        (((apart & like_coarse) | stairs) & mismatch, Opinion.OPEN, Reason.SCALES),
+        (mismatch & dense, Opinion.OPEN, Reason.DENSE_KINKS),
+        (mismatch, Opinion.AGAINST, Reason.MISMATCH),
+        (dense & ~fine, Opinion.OPEN, Reason.DENSE_KINKS),
+        (np.ones(len(error), bool), Opinion.OPEN, blur),
+    ]
+    opinion = np.zeros(len(error), int)
+    reason: list[Reason] = [Reason.NOISE] * len(error)
+    decided = np.zeros(len(error), bool)
+    for holds, says, why in rules:
+        for i in np.flatnonzero(holds & ~decided):
+            opinion[i], reason[i] = says, why[i] if isinstance(why, np.ndarray) else why
+        decided |= holds
+    return opinion, reason
+
+
+def returns(sweep: Sweep, fit: Fit, error: np.ndarray) -> np.ndarray:
+    """Whether the central differences come much closer to the claim beyond the trusted window than inside it.
+
+    Beyond a jump close by (an iteration that stops one step later) they may follow another slope, over many jumps.
+    """
+    away = np.abs(sweep.derivative - sweep.claimed[:, None])
+    close = (away < RETURN * np.abs(error)[:, None]) & (sweep.steps[None] > 2 * fit.reach[:, None])
+    return np.lib.stride_tricks.sliding_window_view(close, 2, axis=1).all(axis=2).any(axis=1)
+
+
+@dataclasses.dataclass(frozen=True)
+class Identity:
+    """The opinion of the segment identity on every probe.
+
+    Attributes:
+        opinion: FOR, AGAINST or OPEN, taken from the smallest steps that can tell.
+        error: residual of the best of these steps, as an error of the claim (signed, absolute).
+        bound: its bound.
+        step: its step.
+        point_only: whether everything fits once the claim at x itself is replaced by the sweep's derivative.
+    """
+
+    opinion: np.ndarray
+    error: np.ndarray
+    bound: np.ndarray
+    step: np.ndarray
+    point_only: np.ndarray
+
+
+def confront(sweep: Sweep, fit: Fit, weighing: Weighing, segments: Segments, criteria: Criteria) -> Identity:
+    """What the segment identity says of every probe: does the claim integrate back to the function?"""
+    with np.errstate(all="ignore"):
+        columns = [int(np.flatnonzero(sweep.steps == h)[0]) for h in segments.steps]
+        h = segments.steps
+        change = sweep.difference[:, columns] / (2 * h)
+        noise = np.sqrt(2) * fit.noise_ratio[:, None] * sweep.roundoff[:, columns] / (2 * h)
+
+        def read(integral: np.ndarray, rough: np.ndarray) -> tuple[np.ndarray, ...]:
+            error = integral / (2 * h) - change
+            quadrature = np.abs(integral - rough) / (2 * h)
+            size = np.maximum(np.abs(integral / (2 * h)), np.nan_to_num(sweep.size)[:, None])
+            bound = 3 * (quadrature + noise) + criteria.rounding * size
+            return _smallest_that_tell(error, bound, weighing, criteria)
+
+        opinion, best = read(segments.integral, segments.rough)
+        slip = h * np.where(np.isfinite(weighing.error), weighing.error, 0)[:, None]
+        mended, _ = read(segments.integral - segments.centre[0] * slip, segments.rough - segments.centre[1] * slip)
+    point_only = (weighing.opinion == Opinion.AGAINST) & (opinion != Opinion.AGAINST) & (mended == Opinion.FOR)
+    return Identity(opinion, best[0], best[1], segments.steps[best[2].astype(int)], point_only)
+
+
+def _smallest_that_tell(
+    error: np.ndarray, bound: np.ndarray, weighing: Weighing, criteria: Criteria
+) -> tuple[np.ndarray, np.ndarray]:
+    """Opinion from the smallest steps whose bound is fine enough, and (error, bound, column) of the best of them."""
+    accused = weighing.opinion == Opinion.AGAINST
+    discrepancy = np.where(np.isfinite(weighing.error), np.abs(weighing.error), np.inf) / criteria.tells
+    limit = criteria.coarsest * weighing.scale
+    if criteria.rtol is not None:
+        limit = np.minimum(limit, criteria.rtol * weighing.scale)
+    limit = np.where(accused, np.minimum(discrepancy, limit), limit)
+    tells = np.isfinite(error) & (bound <= limit[:, None])
+    rank = np.cumsum(tells[:, ::-1], axis=1)[:, ::-1]  # 1 at the smallest telling step
+    asked = tells & (rank <= criteria.steps_that_tell)
+    enough = asked.sum(axis=1) >= criteria.steps_that_tell
+    inside, outside = np.abs(error) <= bound, np.abs(error) > criteria.margin * bound
+    small = np.abs(error) <= criteria.tolerance * weighing.scale[:, None]
+    passes = enough & (inside | small | ~asked).all(axis=1)
+    fails = enough & ((outside & ~small) | ~asked).all(axis=1)
+    fails &= (np.where(asked, error, np.inf).min(axis=1) > 0) | (np.where(asked, error, -np.inf).max(axis=1) < 0)
+    opinion = np.where(passes, Opinion.FOR, np.where(fails, Opinion.AGAINST, Opinion.OPEN))
+    broken = np.cumsum((tells & ~(inside | small))[:, ::-1], axis=1)[:, ::-1] > 0
+    trusted = np.where(passes[:, None], tells & ~broken, asked)
+    column = np.argmin(np.where(trusted, bound, np.inf), axis=1)
+    rows = np.arange(len(error))
+    return opinion, np.stack([error[rows, column], bound[rows, column], column])

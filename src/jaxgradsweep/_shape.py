@@ -1,0 +1,105 @@
+"""Shape: truncation order and crossover, kinks, jumps and steady growth, as the smallest steps show them."""
+
+import numpy as np
+
+from jaxgradsweep._sweep import Sweep
+from jaxgradsweep._window import COVERAGE
+
+SLOPES = (2.0, 4.0, 6.0, 1.0)  # truncation orders that are looked for, in this order of preference
+SLOPE_RUN = 3  # local slopes in a row that make an order: five points
+SLOPE_BAND = 0.1  # a local slope within this fraction of the order counts
+LEAP_AT_JUMP = 1e3  # from one step to the next, second differences of a smooth function grow by 4
+KINK_GROWTH = 2.5  # and from a kink on by at least 3
+
+
+def truncation(steps: np.ndarray, half: np.ndarray, noise: np.ndarray) -> dict[str, np.ndarray]:
+    """Truncation order with its standard error, its coefficient, the crossover, and whether there is none at all.
+
+    `noise` is the standard deviation of `half`. Preferred is the run of steps next to the noise, not the longest.
+    """
+    central, error = half / steps, noise / steps
+    change = np.abs(np.diff(central, axis=1))
+    above = change > 5 * np.hypot(error[:, 1:], error[:, :-1])
+    local = np.log2(change[:, :-1] / change[:, 1:])
+    order, spread = np.full((2, len(half)), np.nan)
+    place = np.zeros(len(half), int)
+    for target in SLOPES:
+        fits = above[:, :-1] & above[:, 1:] & (np.abs(local - target) < SLOPE_BAND * target)
+        if fits.shape[1] < SLOPE_RUN:
+            break
+        runs = np.lib.stride_tricks.sliding_window_view(fits, SLOPE_RUN, axis=1).all(axis=2)
+        last = runs.shape[1] - 1 - np.argmax(runs[:, ::-1], axis=1)
+        picked = np.take_along_axis(local, last[:, None] + np.arange(SLOPE_RUN), axis=1)
+        take = runs.any(axis=1) & np.isnan(order)
+        order, place = np.where(take, picked.mean(axis=1), order), np.where(take, last, place)
+        spread = np.where(take, picked.std(axis=1) / np.sqrt(SLOPE_RUN), spread)
+    power = np.round(order)[:, None]
+    columns = np.minimum(place[:, None] + np.arange(SLOPE_RUN + 1), change.shape[1] - 1)
+    scale = (1 - 2.0**-power) * steps[columns] ** power
+    c = np.median(np.take_along_axis(change, columns, axis=1) / scale, axis=1)
+    sigma = noise[np.arange(len(noise)), np.minimum(place + SLOPE_RUN, noise.shape[1] - 1)]
+    crossover = (sigma / (power[:, 0] * c)) ** (1 / (power[:, 0] + 1))
+    return {
+        "order_step": steps[np.minimum(place, len(steps) - 1)],
+        "order": order,
+        "order_error": spread,
+        "coefficient": c,
+        "crossover": crossover,
+        "exact": ~above.any(axis=1),
+    }
+
+
+def smallest_steps(half: np.ndarray, second: np.ndarray, noise: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The jump of phi at x and its error bar: what is left at the smallest steps of either difference.
+
+    Between the two sides, phi(h) - phi(-h), or between x itself and its sides, half of C(h).
+    """
+    bar = COVERAGE * np.maximum(np.ptp(half[:, -6:], axis=1), noise[:, -1])
+    across, aside = 2 * np.median(half[:, -6:], axis=1), np.median(second[:, -6:], axis=1) / 2
+    aside_bar = COVERAGE * np.maximum(np.ptp(second[:, -6:], axis=1), 2 * noise[:, -1])
+    own = np.abs(aside) * bar > np.abs(across) * aside_bar
+    return np.where(own, aside, across), np.where(own, aside_bar, 2 * bar)
+
+
+def jump_near(steps: np.ndarray, bend: np.ndarray, noise: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Distance (in relative step) and size of the nearest jump of phi; NaN where none is seen.
+
+    Second differences leap from one step to the next. Beyond a jump they then stay, beyond a kink they grow threefold.
+    """
+    usual = np.maximum(bend, noise)
+    leaps = np.zeros(bend.shape, bool)
+    leaps[:, 1:-1] = bend[:, 1:-1] > LEAP_AT_JUMP * usual[:, 2:]
+    column = bend.shape[1] - 1 - np.argmax(leaps[:, ::-1], axis=1)
+    rows = np.arange(len(bend))
+    stays = bend[rows, np.maximum(column - 1, 0)] < KINK_GROWTH * bend[rows, column]
+    found = leaps.any(axis=1) & stays
+    return np.where(found, steps[column], np.nan), np.where(found, bend[rows, column], np.nan)
+
+
+def bend_order(bend: np.ndarray, noise: np.ndarray) -> np.ndarray:
+    """The exponent p in |C(h)| ~ h^p over the seven smallest steps that stand above the noise."""
+    above = bend > 20 * noise
+    last = above.shape[1] - 1 - np.argmax(above[:, ::-1], axis=1)
+    columns = np.clip(last[:, None] - np.arange(7), 0, None)
+    size = np.log2(np.maximum(np.take_along_axis(bend, columns, axis=1), np.finfo(float).tiny))
+    slope = (size[:, -1] - size[:, 0]) / 6
+    return np.where(above.any(axis=1) & (last >= 6), slope, np.nan)
+
+
+def growth(half: np.ndarray, floor: np.ndarray) -> np.ndarray:
+    """The exponent p of |phi(h) - phi(-h)| ~ h^p over the smallest nine steps above rounding; NaN where it varies."""
+    size = np.log2(np.maximum(np.abs(half), np.finfo(float).tiny))
+    above = np.abs(half) > 20 * floor
+    last = above.shape[1] - 1 - np.argmax(above[:, ::-1], axis=1)
+    columns = np.clip(last[:, None] - np.arange(9), 0, None)
+    slopes = np.diff(np.take_along_axis(size, columns, axis=1), axis=1)
+    steady = above.any(axis=1) & (last >= 8) & (np.ptp(slopes, axis=1) < 0.3)
+    return np.where(steady, slopes.mean(axis=1), np.nan)
+
+
+def variation(sweep: Sweep, start: np.ndarray) -> np.ndarray:
+    """The largest one-sided slope inside the trusted window: how much phi varies over one unit of relative step."""
+    slope = np.maximum(np.abs(sweep.forward), np.abs(sweep.backward)) / sweep.steps
+    inside = np.arange(len(sweep.steps))[None] >= start[:, None]
+    inside &= np.arange(len(sweep.steps))[None] < start[:, None] + 4
+    return np.max(np.where(inside & np.isfinite(slope), slope, 0), axis=1)

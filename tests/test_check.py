@@ -1,0 +1,274 @@
+"""The public contract: names, signatures, and what a report of a real check holds."""
+
+import dataclasses
+import inspect
+import json
+import pickle
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import jaxgradsweep as jgs
+from helpers import layers, layers_gradient, layers_point, smooth, smooth_gradient
+
+X = np.array([0.3, 0.8, 1.2])
+PARAMS, INPUTS = layers_point()
+CHECKS = {"grad": jgs.check_grad, "jvp": jgs.check_jvp, "vjp": jgs.check_vjp, "hvp": jgs.check_hvp}
+
+
+@pytest.fixture(scope="module")
+def right():
+    return jgs.check_grad(layers, (PARAMS, INPUTS), grad=layers_gradient(PARAMS, INPUTS))
+
+
+@pytest.fixture(scope="module")
+def wrong():
+    gradient = layers_gradient(PARAMS, INPUTS)
+    return jgs.check_grad(layers, (PARAMS, INPUTS), grad=gradient | {"w2": 1.01 * gradient["w2"]})
+
+
+@pytest.fixture(scope="module")
+def unresolved():
+    return jgs.check_grad(kinked, (np.zeros(2),), grad=np.zeros(2))
+
+
+def kinked(x):
+    return jnp.sum(jnp.abs(x)) + 1.0
+
+
+@pytest.fixture(params=["right", "wrong", "unresolved"])
+def report(request):
+    return request.getfixturevalue(request.param)
+
+
+# ---- names and signatures
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "check_grad",
+        "check_jvp",
+        "check_vjp",
+        "check_hvp",
+        "Report",
+        "Finding",
+        "Verdict",
+        "Reason",
+        "DerivativeWrong",
+        "DerivativeUnresolved",
+    ],
+)
+def test_the_package_offers_its_public_names(name):
+    assert hasattr(jgs, name)
+
+
+@pytest.mark.parametrize("kind", CHECKS)
+def test_a_check_takes_two_positional_arguments_and_the_rest_by_name(kind):
+    parameters = inspect.signature(CHECKS[kind]).parameters
+    by_position = [name for name, p in parameters.items() if p.kind is p.POSITIONAL_OR_KEYWORD]
+    by_name = {name: p.default for name, p in parameters.items() if p.kind is p.KEYWORD_ONLY}
+    assert by_position == ["fun", "args"]
+    assert {name: by_name[name] for name in ("argnums", "has_aux", kind)} == {"argnums": 0, "has_aux": False, kind: None}
+
+
+def test_every_check_explains_itself():
+    for check in CHECKS.values():
+        assert len(check.__doc__.splitlines()) > 1
+        for word in ("Args:", "Returns:", "Raises:"):
+            assert word in check.__doc__
+
+
+@pytest.mark.parametrize("kind", CHECKS)
+def test_a_report_says_which_check_it_is_of(kind):
+    fun = smooth if kind in ("grad", "hvp") else jnp.sin
+    assert CHECKS[kind](fun, (X,)).kind == kind
+
+
+# ---- the report
+
+
+def test_a_report_is_as_bad_as_its_worst_finding(right, wrong, unresolved):
+    assert [r.verdict.name for r in (right, wrong, unresolved)] == ["CORRECT", "WRONG", "UNRESOLVED"]
+    assert [r.ok for r in (right, wrong, unresolved)] == [True, False, False]
+    assert {f.path: f.verdict.name for f in wrong.findings} == {
+        "['b1']": "CORRECT",
+        "['b2']": "CORRECT",
+        "['w1']": "CORRECT",
+        "['w2']": "WRONG",
+    }
+
+
+def test_the_resolution_is_the_coarsest_of_the_findings(right):
+    assert right.resolution == max(finding.resolution for finding in right.findings)
+    assert 0 < right.resolution <= right.tolerance == 1e-9
+
+
+def test_a_finding_measures_the_planted_error(wrong):
+    (finding,) = [finding for finding in wrong.findings if finding.path == "['w2']"]
+    assert finding.shape == (5, 3)
+    assert finding.dtype == "float64"
+    assert finding.reason is jgs.Reason.MISMATCH
+    assert finding.claimed == pytest.approx(1.01 * finding.estimate, rel=1e-9)
+    assert abs(finding.claimed - 1.01 * finding.estimate) <= 1.01 * finding.uncertainty + 1e-12 * abs(finding.claimed)
+    assert np.sign(finding.error) == np.sign(finding.claimed - finding.estimate)
+    assert abs(finding.error) < finding.error_bound <= abs(finding.error) + 1.001 * finding.resolution
+    assert finding.advice
+
+
+def test_the_estimate_is_the_directional_derivative_of_calculus():
+    report = jgs.check_grad(smooth, (X,), directions=4)
+    finding = report.findings[0]
+    assert abs(finding.claimed - finding.estimate) <= finding.uncertainty
+    assert finding.slope == pytest.approx(2, abs=0.1)
+    assert finding.slope_error < 0.1
+    assert 1e-7 < finding.crossover < 1e-3
+    assert 1e-18 < finding.noise < 1e-14
+
+
+def test_the_probes_of_the_findings_are_rows_of_the_sweep(report):
+    rows = [row for finding in report.findings for row in finding.probes]
+    assert sorted(rows) == list(range(len(report.sweep.leaf)))
+    for index, finding in enumerate(report.findings):
+        assert finding.probe in finding.probes
+        assert {report.sweep.paths[report.sweep.leaf[row]] for row in finding.probes} == {finding.path}
+        assert report.sweep.leaf[finding.probe] == index
+
+
+def test_the_sweep_holds_the_function_itself():
+    report = jgs.check_grad(cube, (np.array(1.0),))
+    sweep, finding = report.sweep, report.findings[0]
+    v = finding.claimed / 3  # the derivative at 1 is 3
+    for h, difference in zip(sweep.steps[:10], sweep.difference[finding.probe][:10], strict=True):
+        assert difference == pytest.approx((1 + h * v) ** 3 - (1 - h * v) ** 3, rel=1e-12)
+
+
+def cube(x):
+    return x**3
+
+
+def test_familiar_figures_are_given_per_leaf_and_in_total(wrong):
+    figures = {classic.path: classic for classic in wrong.classic}
+    assert list(figures) == ["['b1']", "['b2']", "['w1']", "['w2']", "total"]
+    assert figures["['w2']"].cs231n == pytest.approx(0.01 / 2.01, rel=1e-6)
+    assert figures["['w2']"].ratio == pytest.approx(0.01 / 2.01, rel=1e-6)
+    assert figures["['w1']"].ratio < 1e-9
+
+
+# ---- evaluations, notes, environment
+
+
+def test_evaluations_are_counted_as_they_happen():
+    calls = []
+
+    def host(x):
+        calls.append(None)
+        return np.sin(x)
+
+    def fun(x):
+        return jax.pure_callback(host, jax.ShapeDtypeStruct((), x.dtype), x, vmap_method="sequential")
+
+    report = jgs.check_grad(fun, (np.array(1.1),), grad=np.cos(1.1))
+    assert report.ok
+    assert report.evaluations == pytest.approx(len(calls), abs=5)
+
+
+def test_a_second_look_counts_too(right, wrong):
+    assert wrong.evaluations > right.evaluations > 2 * len(right.sweep.steps) * len(right.findings)
+
+
+def test_notes_are_empty_where_nothing_is_unexpected(right):
+    assert right.notes == ()
+
+
+def test_notes_tell_what_was_held_fixed():
+    report = jgs.check_grad(with_count, ({"w": X, "n": np.arange(2)},))
+    assert report.ok
+    assert any("held fixed" in note and "['n'] (int64[2])" in note for note in report.notes)
+
+
+def with_count(params):
+    return jnp.sum(jnp.sin(params["w"])) * params["n"][1]
+
+
+def test_the_environment_says_what_is_needed_to_repeat_a_check():
+    report = jgs.check_grad(smooth, (X,), key=7, rtol=1e-6, directions=3)
+    assert report.environment["jax"] == jax.__version__
+    assert report.environment["numpy"] == np.__version__
+    assert report.environment["backend"] == jax.default_backend()
+    assert report.environment["dtype"] == "float64"
+    assert [report.environment[name] for name in ("key", "rtol", "directions")] == ["7", "1e-06", "3"]
+    assert len(report.findings[0].probes) == 3
+
+
+def test_progress_is_told_as_a_check_goes_on():
+    told = []
+    jgs.check_grad(smooth, (X,), progress=lambda what, done, total: told.append((what, done, total)))
+    assert told
+    assert all(isinstance(what, str) and 0 <= done <= total for what, done, total in told)
+
+
+def test_directions_and_keys_change_the_probes_and_not_the_verdict():
+    reports = [jgs.check_grad(smooth, (X,), key=key, directions=3) for key in (0, 1)]
+    assert all(report.ok for report in reports)
+    assert not set(reports[0].sweep.claimed) & set(reports[1].sweep.claimed)
+
+
+def test_one_direction_is_enough_for_a_verdict():
+    right = jgs.check_grad(smooth, (X,), grad=smooth_gradient(X), directions=1)
+    wrong = jgs.check_grad(smooth, (X,), grad=1.01 * smooth_gradient(X), directions=1)
+    assert (right.verdict.name, wrong.verdict.name) == ("CORRECT", "WRONG")
+
+
+# ---- a report as a value
+
+
+def test_a_report_of_a_real_check_survives_json(report):
+    text = report.to_json()
+    again = jgs.Report.from_json(text)
+    assert again.to_json() == text
+    assert again.findings == report.findings
+    assert (again.verdict, again.notes, again.environment) == (report.verdict, report.notes, report.environment)
+    np.testing.assert_array_equal(again.sweep.difference, report.sweep.difference)
+    np.testing.assert_array_equal(again.fit.derivative, report.fit.derivative)
+    json.loads(text, parse_constant=lambda literal: pytest.fail(f"{literal} is no JSON"))
+
+
+def test_a_report_with_values_that_are_not_finite_survives_json():
+    report = jgs.check_grad(smooth, (X,), grad=np.full(3, np.nan))
+    again = jgs.Report.from_json(report.to_json())
+    assert np.isnan(again.findings[0].claimed)
+    assert again.to_json() == report.to_json()
+
+
+def test_a_report_of_a_real_check_survives_pickling(report):
+    again = pickle.loads(pickle.dumps(report))
+    assert again.to_json() == report.to_json()
+    assert str(again) == str(report)
+
+
+def test_a_report_and_its_findings_cannot_be_changed(report):
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        report.verdict = jgs.Verdict.CORRECT
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        report.findings[0].verdict = jgs.Verdict.CORRECT
+
+
+def test_a_report_says_its_verdict_first_and_names_every_leaf(report):
+    text = str(report)
+    assert report.verdict.name in text.splitlines()[0]
+    for finding in report.findings:
+        assert (finding.path or "argument") in text or len(report.findings) == 1
+
+
+def test_raising_is_a_call_of_its_own(right, wrong, unresolved):
+    right.raise_unless_correct()
+    with pytest.raises(jgs.DerivativeWrong) as caught:
+        wrong.raise_unless_correct()
+    assert caught.value.report is wrong
+    with pytest.raises(jgs.DerivativeUnresolved):
+        unresolved.raise_unless_correct()
+    assert issubclass(jgs.DerivativeWrong, AssertionError)
+    assert issubclass(jgs.DerivativeUnresolved, AssertionError)
