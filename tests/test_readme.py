@@ -1,4 +1,4 @@
-"""The README's Python runs as it stands, and finds the mistakes that it says are there."""
+"""The README's Python runs as it stands, finds the mistakes that it says are there, and prints what stands below it."""
 
 import re
 from pathlib import Path
@@ -19,7 +19,20 @@ def heading_to_code():
     return {heading: text for heading, text in code.items() if text}
 
 
-def test_the_examples_run_in_order_and_find_their_mistakes(heading_to_code, monkeypatch, tmp_path):
+def outputs():
+    """The outputs that the README shows of its Python, in its order."""
+    shown = re.findall(
+        r"^<!-- output: (\w+) -->\n```text\n(.*?)^```$", README.read_text(encoding="utf-8"), flags=re.M | re.S
+    )
+    return [text for name, text in shown if name != "demo"]
+
+
+def words(text):
+    """Words without numbers: measured noise differs between machines, and the lines break elsewhere."""
+    return [word for word in re.sub(r"-?\d[\d.,]*(e-?\d+)?", "", text).split() if word.strip("-,.()")]
+
+
+def test_the_examples_run_in_order_and_find_their_mistakes(heading_to_code, monkeypatch, tmp_path, capsys):
     monkeypatch.chdir(tmp_path)
     namespace, verdicts, wrong = {}, {}, {}
     for heading, code in heading_to_code.items():
@@ -32,5 +45,6 @@ def test_the_examples_run_in_order_and_find_their_mistakes(heading_to_code, monk
     assert len(wrong["A gradient"]) == 1
     assert "offset" in wrong["A gradient"][0]
     assert verdicts["A `custom_vjp`"] == "WRONG"
+    assert words(capsys.readouterr().out) == words("".join(outputs()))
     namespace["test_the_backward_pass"]()
     assert (tmp_path / "report.json").exists()

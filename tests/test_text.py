@@ -219,7 +219,7 @@ def test_no_ratio_is_shown_where_nothing_is_wrong():
 def test_zero_has_no_sign():
     zero = examples.finding("['w']", Verdict.UNRESOLVED, Reason.KINK, claimed=-0.0, estimate=-0.0, error=-0.0)
     shown = str(of(zero))
-    assert row_of(of(zero), "['w']")[4] == "0"
+    assert row_of(of(zero), "['w']")[5] == "0"
     assert "-0 " not in shown
 
 

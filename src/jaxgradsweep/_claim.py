@@ -33,6 +33,11 @@ class Claim:
     vectorised: bool = True  # False: evaluate one point after the other, where vmap refuses
     captured: tuple[Same, ...] = ()  # what the functions read from outside, which compiled code bakes in
 
+    def ask(self, *args: Any) -> Any:
+        """What the user's own rule says."""
+        assert self.rule is not None
+        return self.rule.value(*args)
+
     @property
     def callable(self) -> bool:
         """Whether the claim can be asked at other points than x."""
@@ -69,7 +74,7 @@ def _grad(claim: Claim, moving: Arrays, held: Sequence[Any], values: Sequence[An
     if claim.by_value:
         return outputs(claim, moving, held), lambda v, u: pair_gradient(values, v, u)
     if claim.rule is not None:
-        gradient = moving_leaves(claim.layout, claim.rule.value(*claim.layout.join(moving, held)))
+        gradient = moving_leaves(claim.layout, claim.ask(*claim.layout.join(moving, held)))
         return outputs(claim, moving, held), lambda v, u: pair_gradient(gradient, v, u)
     if claim.mode == "other":
         return _forward(claim, moving, held)
@@ -80,7 +85,7 @@ def _grad(claim: Claim, moving: Arrays, held: Sequence[Any], values: Sequence[An
 def _vjp(claim: Claim, moving: Arrays, held: Sequence[Any], values: Sequence[Any]) -> tuple[Arrays, Pairing]:
     if claim.rule is None:
         return _reverse(claim, moving, held) if claim.mode == "natural" else _forward(claim, moving, held)
-    out, pull = claim.rule.value(*claim.layout.join(moving, held))
+    out, pull = claim.ask(*claim.layout.join(moving, held))
 
     def pairing(v: Arrays, u: Arrays) -> tuple[jax.Array, jax.Array]:
         return pair(pulled_leaves(claim.layout, pull(fill_cotangent(out, u))), v)
@@ -94,7 +99,7 @@ def _jvp(claim: Claim, moving: Arrays, held: Sequence[Any], values: Sequence[Any
 
     def pairing(v: Arrays, u: Arrays) -> tuple[jax.Array, jax.Array]:
         primals = claim.layout.join(moving, held)
-        _, tangent = claim.rule.value(primals, fill_tangent(claim.layout, v, held))
+        _, tangent = claim.ask(primals, fill_tangent(claim.layout, v, held))
         return pair([jnp.asarray(leaf) for leaf in jax.tree.leaves(tangent) if is_inexact(leaf)], u)
 
     return outputs(claim, moving, held), pairing
@@ -106,7 +111,7 @@ def _hvp(claim: Claim, moving: Arrays, held: Sequence[Any], values: Sequence[Any
 
     def pairing(v: Arrays, u: Arrays) -> tuple[jax.Array, jax.Array]:
         primals = claim.layout.join(moving, held)
-        product = claim.rule.value(primals, fill_tangent(claim.layout, v, held))
+        product = claim.ask(primals, fill_tangent(claim.layout, v, held))
         return pair(moving_leaves(claim.layout, product), u)
 
     return outputs(claim, moving, held), pairing

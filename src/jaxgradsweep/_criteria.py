@@ -1,6 +1,7 @@
 """Criteria: every number that decides a verdict, with its reason."""
 
 import dataclasses
+from typing import Any
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,7 +44,7 @@ class Criteria:
 
 # Tolerances by the precision in which the function is evaluated. The finest is about eps^0.58: what a sweep resolves
 # of a smooth function with some margin; a claim in bfloat16 has a rounding of its own of 1 %.
-_BY_PRECISION = {
+_BY_PRECISION: dict[int, dict[str, Any]] = {
     52: {"finest": 1e-9, "coarsest": 1e-3, "rounding": 64 * 2.0**-53},
     23: {"least_kink": 1e-3, "finest": 1e-4, "coarsest": 2e-2, "rounding": 32 * 2.0**-24},
     10: {"least_kink": 3e-2, "finest": 2e-2, "coarsest": 1e-1, "rounding": 8 * 2.0**-11},
@@ -54,4 +55,4 @@ _BY_PRECISION = {
 def criteria_for(bits: int, rtol: float | None = None) -> Criteria:
     """The criteria for functions evaluated with so many bits of mantissa."""
     known = max((b for b in _BY_PRECISION if b <= bits), default=min(_BY_PRECISION))
-    return Criteria(rtol=rtol, **_BY_PRECISION[known])
+    return dataclasses.replace(Criteria(rtol=rtol), **_BY_PRECISION[known])

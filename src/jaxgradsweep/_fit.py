@@ -135,7 +135,7 @@ def _fit(sweep: Sweep) -> Fit:
         kink=kink.value,
         kink_uncertainty=kink.uncertainty,
         kink_width=np.where(np.isfinite(bend.uncertainty), np.maximum(bend.value, np.abs(kink.value)), np.inf),
-        still=((np.abs(np.stack([sweep.forward, sweep.backward])) <= STILL * noise) | ~good).all(axis=(0, 2)),
+        still=np.all((np.abs(np.stack([sweep.forward, sweep.backward])) <= STILL * noise) | ~good, axis=(0, 2)),
         jump=jump,
         jump_uncertainty=jump_bar,
         growth=growth(half, floor),

@@ -130,4 +130,4 @@ def still(sweep: Sweep) -> np.ndarray:
     """Whether phi does not move at all, but for rounding, over the smallest steps."""
     tail = slice(-5, None)
     moved = np.maximum(np.abs(sweep.difference), np.maximum(np.abs(sweep.forward), np.abs(sweep.backward)))
-    return (moved <= 4 * sweep.roundoff)[:, tail].all(axis=1)
+    return np.all((moved <= 4 * sweep.roundoff)[:, tail], axis=1)

@@ -72,64 +72,70 @@ def by_group(sweep: Sweep, values: np.ndarray) -> np.ndarray:
 def _opinions(
     sweep: Sweep, fit: Fit, criteria: Criteria, error: np.ndarray, bound: np.ndarray, scale: np.ndarray
 ) -> tuple[np.ndarray, list[Reason]]:
-    resolution = bound / scale
-    off, tolerance = np.abs(error), criteria.tolerance
-    claimless = ~np.isfinite(sweep.claimed)
+    """The first rule that holds decides."""
+    off = np.abs(error)
     fits = np.isfinite(fit.uncertainty)
-    fine = fits & (resolution <= criteria.coarsest)
+    fine = fits & (bound / scale <= criteria.coarsest)
+    claimless = ~np.isfinite(sweep.claimed)
     kink = np.abs(fit.kink) > np.maximum(3 * fit.kink_uncertainty, criteria.least_kink * scale)
     outside = off > criteria.beyond_kink * fit.kink_width / 2 + criteria.margin * bound
     jump = np.abs(fit.jump) > np.maximum(fit.jump_uncertainty, 1e-9 * fit.magnitude)
     one_sided = ~np.isfinite(sweep.difference[:, -6:]).all(axis=1)
-    rough = ~fits | ((fit.noise_ratio > criteria.rounded) & ~fit.low_precision)
     dense = (fit.bend_order > criteria.dense[0]) & (fit.bend_order < criteria.dense[1])
-    singular = rough & (fit.growth > 0.05) & (fit.growth < 0.9)
+    unexplained = ~fits | ((fit.noise_ratio > criteria.rounded) & ~fit.low_precision)
+    singular = unexplained & (fit.growth > 0.05) & (fit.growth < 0.9)
+    right, mismatch = _compare(sweep, criteria, off, bound, scale)
     apart = np.abs(fit.coarse - fit.derivative) > fit.coarse_uncertainty + fit.uncertainty
     like_coarse = np.abs(sweep.claimed - fit.coarse) <= fit.coarse_uncertainty + bound
     jumps = np.isfinite(fit.jump_distance)
-    stairs = jumps & returns(sweep, fit, error)
-    step = fit.quantised & ~fit.low_precision & (like_coarse | (off <= bound))
-    usual, most = by_group(sweep, np.nan_to_num(off)), by_group(sweep, np.nan_to_num(off + bound))
-    limit = tolerance * by_group(sweep, scale)
-    within = off <= bound if criteria.rtol is None else most <= limit
-    small = usual <= limit  # one answer for all directions of a leaf
-    mismatch = fine & (off > criteria.margin * bound) & ~small
-    blur = np.where(fit.noise_ratio > 30, Reason.NOISE, Reason.TRUNCATION)
-    blur = np.where(
-        fits & (fit.noise_ratio * sweep.eps * fit.magnitude > 1e-4 * scale) & (blur == Reason.TRUNCATION),
-        Reason.ROUNDOFF,
-        blur,
+    steps = fit.quantised & ~fit.low_precision & (like_coarse | (off <= bound))
+    stairs = (apart & like_coarse) | (jumps & returns(sweep, fit, error))
+    converges = [Reason.EXACT if exact else Reason.CONVERGES for exact in fit.exact]
+    return _first(
+        [
+            (~sweep.finite | one_sided, Opinion.OPEN, Reason.NOT_FINITE),
+            (kink & fits & outside & ~claimless, Opinion.AGAINST, Reason.KINK),
+            (kink & (fits | claimless), Opinion.OPEN, Reason.KINK),
+            (jump & (~fine | np.isinf(fit.kink_uncertainty)), Opinion.OPEN, Reason.JUMP),
+            (singular, Opinion.OPEN, Reason.SINGULAR),
+            (claimless & fine, Opinion.AGAINST, Reason.NAN_CLAIM),
+            (steps, Opinion.OPEN, Reason.QUANTISED),
+            (fine & right, Opinion.FOR, converges),
+            (fine & mismatch & fit.motionless & jumps, Opinion.OPEN, Reason.QUANTISED),
+            (fine & mismatch & stairs, Opinion.OPEN, Reason.SCALES),
+            (fine & mismatch & dense, Opinion.OPEN, Reason.DENSE_KINKS),
+            (fine & mismatch, Opinion.AGAINST, Reason.MISMATCH),
+            (dense & ~fine, Opinion.OPEN, Reason.DENSE_KINKS),
+            (np.ones(len(error), bool), Opinion.OPEN, _blur(sweep, fit, fits, scale)),
+        ]
     )
-    rules = [
-        (~sweep.finite, Opinion.OPEN, Reason.NOT_FINITE),
-        (one_sided, Opinion.OPEN, Reason.NOT_FINITE),
-        (kink & fits & outside & ~claimless, Opinion.AGAINST, Reason.KINK),
-        (kink & (fits | claimless), Opinion.OPEN, Reason.KINK),
-        (jump & ~fine, Opinion.OPEN, Reason.JUMP),
-        (jump & np.isinf(fit.kink_uncertainty), Opinion.OPEN, Reason.JUMP),
-        (singular, Opinion.OPEN, Reason.SINGULAR),
-        (claimless & fine, Opinion.AGAINST, Reason.NAN_CLAIM),
-        (step, Opinion.OPEN, Reason.QUANTISED),
-        (
-            fine & (within | ((criteria.rtol is None) & small)),
-            Opinion.FOR,
-            np.where(fit.exact, Reason.EXACT, Reason.CONVERGES),
-        ),
-        (fit.motionless & jumps & mismatch, Opinion.OPEN, Reason.QUANTISED),
-        (((apart & like_coarse) | stairs) & mismatch, Opinion.OPEN, Reason.SCALES),
-        (mismatch & dense, Opinion.OPEN, Reason.DENSE_KINKS),
-        (mismatch, Opinion.AGAINST, Reason.MISMATCH),
-        (dense & ~fine, Opinion.OPEN, Reason.DENSE_KINKS),
-        (np.ones(len(error), bool), Opinion.OPEN, blur),
-    ]
-    opinion = np.zeros(len(error), int)
-    reason: list[Reason] = [Reason.NOISE] * len(error)
-    decided = np.zeros(len(error), bool)
-    for holds, says, why in rules:
-        for i in np.flatnonzero(holds & ~decided):
-            opinion[i], reason[i] = says, why[i] if isinstance(why, np.ndarray) else why
-        decided |= holds
-    return opinion, reason
+
+
+def _compare(
+    sweep: Sweep, criteria: Criteria, off: np.ndarray, bound: np.ndarray, scale: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Whether the claim agrees, and whether it clearly does not; all directions of a leaf have one error."""
+    usual, most = by_group(sweep, np.nan_to_num(off)), by_group(sweep, np.nan_to_num(off + bound))
+    limit = criteria.tolerance * by_group(sweep, scale)
+    small = usual <= limit
+    right = (off <= bound) | small if criteria.rtol is None else most <= limit
+    return right, (off > criteria.margin * bound) & ~small
+
+
+def _blur(sweep: Sweep, fit: Fit, fits: np.ndarray, scale: np.ndarray) -> list[Reason]:
+    """What hides a derivative that no rule could decide."""
+    noisy = fit.noise_ratio > 30
+    large = fits & (fit.noise_ratio * sweep.eps * fit.magnitude > 1e-4 * scale)
+    pairs = zip(noisy, large, strict=True)
+    return [Reason.NOISE if n else Reason.ROUNDOFF if r else Reason.TRUNCATION for n, r in pairs]
+
+
+def _first(rules: list[tuple[np.ndarray, Opinion, Reason | list[Reason]]]) -> tuple[np.ndarray, list[Reason]]:
+    """Opinion and reason of the first rule that holds for each probe."""
+    which = np.argmax(np.stack([holds for holds, _, _ in rules]), axis=0)
+    opinion = np.array([rules[rule][1] for rule in which], int)
+    reasons = [rules[rule][2] for rule in which]
+    return opinion, [why[i] if isinstance(why, list) else why for i, why in enumerate(reasons)]
 
 
 def returns(sweep: Sweep, fit: Fit, error: np.ndarray) -> np.ndarray:
@@ -139,7 +145,7 @@ def returns(sweep: Sweep, fit: Fit, error: np.ndarray) -> np.ndarray:
     """
     away = np.abs(sweep.derivative - sweep.claimed[:, None])
     close = (away < RETURN * np.abs(error)[:, None]) & (sweep.steps[None] > 2 * fit.reach[:, None])
-    return np.lib.stride_tricks.sliding_window_view(close, 2, axis=1).all(axis=2).any(axis=1)
+    return np.any(close[:, 1:] & close[:, :-1], axis=1)
 
 
 @dataclasses.dataclass(frozen=True)

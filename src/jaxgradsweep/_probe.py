@@ -56,8 +56,12 @@ def draw(paths: tuple[str, ...], leaves: list[int], scale: int, numbers: range, 
 def basis(leaf: int, components: np.ndarray, scale: int) -> Probes:
     """One probe for each of some components of a leaf; real parts count first, then imaginary parts."""
     count = len(components)
-    rows = (np.full(count, leaf), np.full(count, scale), components)
-    return Probes(*(np.asarray(row, np.int32) for row in rows), np.zeros((count, 4), np.uint32))
+    return Probes(
+        leaf=np.full(count, leaf, np.int32),
+        scale=np.full(count, scale, np.int32),
+        index=np.asarray(components, np.int32),
+        seed=np.zeros((count, 4), np.uint32),
+    )
 
 
 def step_grid(bits: int, *, outward: bool = False) -> np.ndarray:

@@ -11,6 +11,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
 from jaxgradsweep._claim import Claim, moving_leaves
 from jaxgradsweep._probe import MAX_STEPS
@@ -109,7 +110,7 @@ def check_args(args: Any, argnums: Any) -> tuple[tuple[int, ...], bool]:
     if len(set(numbers)) != len(numbers) or not numbers:
         raise ValueError(f"`argnums` must name at least one argument, each once; got {argnums!r}")
     for path, leaf in jax.tree_util.tree_flatten_with_path(args)[0]:
-        if isinstance(leaf, jax.core.Tracer):
+        if isinstance(leaf, Tracer):
             raise TypeError(
                 f"`args`{jax.tree_util.keystr(path)} is traced: a check measures the function at real numbers and "
                 "cannot run inside `jit`, `vmap` or `grad`. Call it outside, on concrete arrays"

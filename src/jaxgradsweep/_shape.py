@@ -19,7 +19,7 @@ def truncation(steps: np.ndarray, half: np.ndarray, noise: np.ndarray) -> dict[s
     """
     central, error = half / steps, noise / steps
     change = np.abs(np.diff(central, axis=1))
-    above = change > 5 * np.hypot(error[:, 1:], error[:, :-1])
+    above = np.asarray(change > 5 * np.hypot(error[:, 1:], error[:, :-1]))
     local = np.log2(change[:, :-1] / change[:, 1:])
     order, spread = np.full((2, len(half)), np.nan)
     place = np.zeros(len(half), int)
@@ -27,7 +27,7 @@ def truncation(steps: np.ndarray, half: np.ndarray, noise: np.ndarray) -> dict[s
         fits = above[:, :-1] & above[:, 1:] & (np.abs(local - target) < SLOPE_BAND * target)
         if fits.shape[1] < SLOPE_RUN:
             break
-        runs = np.lib.stride_tricks.sliding_window_view(fits, SLOPE_RUN, axis=1).all(axis=2)
+        runs = np.asarray(np.all(np.lib.stride_tricks.sliding_window_view(fits, SLOPE_RUN, axis=1), axis=2))
         last = runs.shape[1] - 1 - np.argmax(runs[:, ::-1], axis=1)
         picked = np.take_along_axis(local, last[:, None] + np.arange(SLOPE_RUN), axis=1)
         take = runs.any(axis=1) & np.isnan(order)
@@ -45,7 +45,7 @@ def truncation(steps: np.ndarray, half: np.ndarray, noise: np.ndarray) -> dict[s
         "order_error": spread,
         "coefficient": c,
         "crossover": crossover,
-        "exact": ~above.any(axis=1),
+        "exact": ~np.any(above, axis=1),
     }
 
 

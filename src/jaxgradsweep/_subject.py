@@ -6,9 +6,9 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
-import jax.extend.core
 import jax.numpy as jnp
 import numpy as np
+from jax.extend.core import Var, jaxprs_in_params
 
 from jaxgradsweep._claim import (
     Claim,
@@ -123,7 +123,7 @@ def prepare(
     values: list[Any] = []
     if by_value:
         values = check_values(rule, point)
-    elif claim.by_value:  # the rule cannot be traced: ask it once
+    elif claim.by_value and callable(rule):  # the rule cannot be traced: ask it once
         values = check_values(rule(*claim.layout.join(point.moving, point.held)), point)
     elif derivative is not None:
         check_leaves(f"the derivative that `{kind}` returned", derivative, point)
@@ -159,12 +159,12 @@ def least_bits(program: Any, moved: set[Any]) -> int:
     """Bits of mantissa of the least precise floating number that a jaxpr computes from the variables in `moved`."""
     bits = 1000
     for step in program.eqns:
-        if not any(isinstance(v, jax.extend.core.Var) and v in moved for v in step.invars):
+        if not any(isinstance(v, Var) and v in moved for v in step.invars):
             continue
         moved |= set(step.outvars)
-        for inner in jax.core.jaxprs_in_params(step.params):
+        for inner in jaxprs_in_params(step.params):
             bits = min(bits, least_bits(inner, set(inner.invars)))
-        found = [v.aval.dtype for v in step.outvars if jnp.issubdtype(getattr(v.aval, "dtype", None), jnp.inexact)]
+        found = [v.aval.dtype for v in step.outvars if is_inexact(v.aval)]
         bits = min([bits, *(jnp.finfo(dtype).nmant for dtype in found)])
     return bits
 
@@ -242,18 +242,17 @@ def _choose_mode(claim: Claim, moving: Any, held: Any, notes: list[str]) -> Clai
 
 def _derivative(claim: Claim, moving: Any, held: Any) -> list[Any] | None:
     """The leaves that the user's rule returns, where they must look like the point."""
-    assert claim.rule is not None
     args = claim.layout.join(moving, held)
     if claim.kind == "grad":
-        return _named(lambda: moving_leaves(claim.layout, claim.rule.value(*args)))
+        return _named(lambda: moving_leaves(claim.layout, claim.ask(*args)))
     if claim.kind == "vjp":
-        out, pull = claim.rule.value(*args)
+        out, pull = claim.ask(*args)
         ones = [jnp.ones_like(y) for y in jax.tree.leaves(out) if is_inexact(y)]
         return _named(lambda: pulled_leaves(claim.layout, pull(fill_cotangent(out, ones))))
     tangent = fill_tangent(claim.layout, moving, held)
     if claim.kind == "hvp":
-        return _named(lambda: moving_leaves(claim.layout, claim.rule.value(args, tangent)))
-    value, change = claim.rule.value(args, tangent)
+        return _named(lambda: moving_leaves(claim.layout, claim.ask(args, tangent)))
+    value, change = claim.ask(args, tangent)
     for path, y in jax.tree_util.tree_flatten_with_path(value)[0]:
         if is_inexact(y):
             _same_shape(path, y, change)

@@ -221,7 +221,8 @@ def differences(claim: Claim, moving: Any, held: Any, v: Any, u: Any, h: jax.Arr
     zero, plus, minus = [a[0] for a in y], [a[1 : n + 1] for a in y], [a[n + 1 :] for a in y]
 
     def project(a: list[jax.Array], b: list[jax.Array]) -> jax.Array:
-        return sum(jnp.sum(jnp.real(w * (p - q)).reshape(n, -1), axis=1) for w, p, q in zip(u, a, b, strict=True))
+        parts = [jnp.sum(jnp.real(w * (p - q)).reshape(n, -1), axis=1) for w, p, q in zip(u, a, b, strict=True)]
+        return jnp.sum(jnp.stack(parts), axis=0)
 
     def bend(w: jax.Array, p: jax.Array, q: jax.Array, z: jax.Array) -> jax.Array:
         return jnp.sum(jnp.abs(jnp.real(w * ((p - z) - (z - q)))).reshape(n, -1), axis=1)
@@ -235,7 +236,7 @@ def differences(claim: Claim, moving: Any, held: Any, v: Any, u: Any, h: jax.Arr
         "difference": project(plus, minus),
         "forward": project(plus, centre),
         "backward": project(centre, minus),
-        "bend": sum(bend(*group) for group in zip(u, plus, minus, centre, strict=True)),
+        "bend": jnp.sum(jnp.stack([bend(*group) for group in zip(u, plus, minus, centre, strict=True)]), axis=0),
         "roundoff": jax.vmap(norm)(levels),
         "finite": jnp.all(jnp.stack([jnp.all(jnp.isfinite(z)) for z in zero])).astype(wide),
     }

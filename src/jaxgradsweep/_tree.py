@@ -15,7 +15,7 @@ MOVING, HELD, STATIC = "moving", "held", "static"
 class Layout:
     """How `args` is put together from moving leaves, held arrays and static leaves. Hashable: it keys compiled code."""
 
-    treedef: jax.tree_util.PyTreeDef
+    treedef: Any
     kinds: tuple[str, ...]
     statics: tuple["Same", ...]
     argnums: tuple[int, ...]

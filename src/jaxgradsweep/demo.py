@@ -267,7 +267,8 @@ def write(out: Path, right: jgs.Report, wrong: Mapping[Mistake, jgs.Report]) -> 
     written = []
     for name, report in {"right": right, "filter-not-flipped": wrong[mistake]}.items():
         report.save(out / f"{name}.json")
-        report.plot().savefig(out / f"{name}.png", dpi=150)
+        figure = report.plot()
+        figure.savefig(out / f"{name}.png", dpi=150)  # pyright: ignore[reportAttributeAccessIssue]
         written += [out / f"{name}.json", out / f"{name}.png"]
     return written
 
