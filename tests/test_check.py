@@ -71,7 +71,11 @@ def test_a_check_takes_two_positional_arguments_and_the_rest_by_name(kind):
     by_position = [name for name, p in parameters.items() if p.kind is p.POSITIONAL_OR_KEYWORD]
     by_name = {name: p.default for name, p in parameters.items() if p.kind is p.KEYWORD_ONLY}
     assert by_position == ["fun", "args"]
-    assert {name: by_name[name] for name in ("argnums", "has_aux", kind)} == {"argnums": 0, "has_aux": False, kind: None}
+    assert {name: by_name[name] for name in ("argnums", "has_aux", kind)} == {
+        "argnums": 0,
+        "has_aux": False,
+        kind: None,
+    }
 
 
 def test_every_check_explains_itself():

@@ -98,9 +98,7 @@ def turn_rule(sign):
 
 def test_a_complex_output_of_a_real_argument_pairs_its_real_part():
     assert jgs.check_jvp(turn, (X,)).ok
-    assert right_and_wrong(
-        jgs.check_vjp(turn, (X,), vjp=turn_rule(1)), jgs.check_vjp(turn, (X,), vjp=turn_rule(-1))
-    )
+    assert right_and_wrong(jgs.check_vjp(turn, (X,), vjp=turn_rule(1)), jgs.check_vjp(turn, (X,), vjp=turn_rule(-1)))
 
 
 def test_the_hessian_product_of_a_function_of_complex_numbers_is_right():
@@ -143,7 +141,7 @@ def weighed_vjp(factor=1.0, for_integer=None):
 N = np.array(3)
 
 
-@pytest.mark.parametrize("argnums", [0, -3, (0, 1), (1, 0)])
+@pytest.mark.parametrize("argnums", [0, (1, 0)])
 def test_a_jvp_of_several_arguments_is_judged(argnums):
     args = (X, Y, N)
     assert right_and_wrong(
@@ -162,7 +160,7 @@ def test_arguments_that_are_not_moved_have_a_tangent_of_zero():
     assert jgs.check_jvp(weighed, (X, Y, N), argnums=1, jvp=weighed_jvp(7.0)).ok  # the factor belongs to x
 
 
-@pytest.mark.parametrize("argnums", [0, -3, (0, 1), (1, 0)])
+@pytest.mark.parametrize("argnums", [-3, (0, 1)])
 def test_a_vjp_of_several_arguments_is_judged(argnums):
     args = (X, Y, N)
     assert right_and_wrong(
@@ -179,10 +177,6 @@ def test_a_vjp_is_wrong_in_the_argument_at_fault_only():
 def test_a_vjp_may_give_float0_for_an_integer_argument():
     zero = np.zeros((), jax.dtypes.float0)
     assert jgs.check_vjp(weighed, (X, Y, N), argnums=(0, 1), vjp=weighed_vjp(for_integer=zero)).ok
-
-
-def test_a_vjp_may_be_that_of_jax_itself():
-    assert jgs.check_vjp(weighed, (X, Y, N), argnums=(0, 1), vjp=lambda *args: jax.vjp(weighed, *args)).ok
 
 
 def sine_rule(x):

@@ -246,7 +246,9 @@ def squared_size(z):
 
 def test_leaves_of_many_dtypes_are_reported_as_they_came():
     dtypes = {"a": jnp.bfloat16, "b": np.float16, "c": np.float32, "d": np.float64}
-    params = {name: jnp.asarray([0.5, 0.75], dtype) if name < "d" else np.array([0.5, 0.75]) for name, dtype in dtypes.items()}
+    params = {
+        name: jnp.asarray([0.5, 0.75], dtype) if name < "d" else np.array([0.5, 0.75]) for name, dtype in dtypes.items()
+    }
     report = jgs.check_grad(energy_in_float64, (params,))
     assert report.ok, report
     assert [finding.dtype for finding in report.findings] == ["bfloat16", "float16", "float32", "float64"]

@@ -73,7 +73,7 @@ def sines_rule(factor):
     return rule
 
 
-@pytest.mark.parametrize("error", [1e-1, 1e-3, 1e-5, 1e-7])
+@pytest.mark.parametrize("error", [1e-2, 1e-7])
 def test_a_vjp_wrong_for_one_output_is_wrong(error):
     assert jgs.check_vjp(sines, (X,), vjp=sines_rule(1 + error)).verdict is Verdict.WRONG
 
@@ -495,7 +495,9 @@ def test_a_significant_error_under_the_tolerance_is_said():
 def test_in_native_float32_a_right_gradient_is_correct_and_one_wrong_by_a_percent_is_wrong():
     x = X.astype(np.float32)
     gradient = smooth_gradient(x).astype(np.float32)
-    right, wrong = (jgs.check_grad(smooth, (x,), grad=g, dtype="native") for g in (gradient, np.float32(1.01) * gradient))
+    right, wrong = (
+        jgs.check_grad(smooth, (x,), grad=g, dtype="native") for g in (gradient, np.float32(1.01) * gradient)
+    )
     assert (right.verdict, wrong.verdict) == (Verdict.CORRECT, Verdict.WRONG)
     assert 1e-7 < right.resolution < 1e-3
 
@@ -504,7 +506,9 @@ def test_in_native_bfloat16_a_right_gradient_is_not_wrong_and_an_opposite_one_is
     x = jnp.asarray(X, jnp.bfloat16)
     assert jgs.check_grad(smooth, (x,), dtype="native").verdict is not Verdict.WRONG
     opposite = -smooth_gradient(np.asarray(x, np.float64))
-    assert jgs.check_grad(smooth, (x,), grad=jnp.asarray(opposite, jnp.bfloat16), dtype="native").verdict.name != "CORRECT"
+    assert (
+        jgs.check_grad(smooth, (x,), grad=jnp.asarray(opposite, jnp.bfloat16), dtype="native").verdict.name != "CORRECT"
+    )
 
 
 def test_a_claim_in_float32_is_judged_by_its_own_precision():
@@ -524,7 +528,9 @@ def test_a_float32_network_is_checked_in_double_precision_by_default():
 def test_tiny_and_huge_points_and_values_are_judged_like_others():
     for size in (1e-150, 1e-30, 1e30, 1e150):
         x = np.array([0.4, 0.9]) * size
-        right, wrong = (jgs.check_grad(cubic, (x, size), grad=g * (1 + x * 0 + 3 * (x / size) ** 2)) for g in (1, 1.001))
+        right, wrong = (
+            jgs.check_grad(cubic, (x, size), grad=g * (1 + x * 0 + 3 * (x / size) ** 2)) for g in (1, 1.001)
+        )
         assert (right.verdict, wrong.verdict) == (Verdict.CORRECT, Verdict.WRONG), size
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.extend.core import Var, jaxprs_in_params
+from jax.extend.core import Var
 
 from jaxgradsweep._claim import (
     Claim,
@@ -162,8 +162,10 @@ def least_bits(program: Any, moved: set[Any]) -> int:
         if not any(isinstance(v, Var) and v in moved for v in step.invars):
             continue
         moved |= set(step.outvars)
-        for inner in jaxprs_in_params(step.params):
-            bits = min(bits, least_bits(inner, set(inner.invars)))
+        for part in jax.tree.leaves(list(step.params.values())):
+            inner = getattr(part, "jaxpr", part)  # a closed jaxpr holds an open one
+            if hasattr(inner, "eqns"):
+                bits = min(bits, least_bits(inner, set(inner.invars)))
         found = [v.aval.dtype for v in step.outvars if is_inexact(v.aval)]
         bits = min([bits, *(jnp.finfo(dtype).nmant for dtype in found)])
     return bits
