@@ -233,7 +233,7 @@ def functions_section(write: bool) -> None:
             evaluations[i, j] = counted.evaluations
             cells.append(number(errors[i, j]) + ("" if bar is None else f" ({number(ratios[i, j])})"))
         rows.append(cells)
-    for title, summarise in (("median", np.median), ("worst", worst)):
+    for title, summarise in (("median", median), ("worst", np.max)):
         cells = [f"**{title}**"]
         for j in range(len(METHODS)):
             quoted = "" if np.isnan(ratios[:, j]).all() else f" ({number(summarise(ratios[:, j]))})"
@@ -264,9 +264,9 @@ def against_calculus(value: float, bar: float | None, derivative: Callable, x: f
     return error, ratio
 
 
-def worst(values: np.ndarray) -> float:
-    """The largest; NaN is worse than any."""
-    return float(np.max(values))
+def median(values: np.ndarray) -> float:
+    """The median, in which NaN counts as worse than any number."""
+    return float(np.median(np.where(np.isnan(values), np.inf, values)))
 
 
 # ---------------------------------------------------------------------------------------------------- detection
@@ -274,7 +274,7 @@ def worst(values: np.ndarray) -> float:
 
 def detection_section(seeds: int, write: bool) -> None:
     rows = []
-    for dtype, error, rtol in (("float64", 1e-11, 5e-12), ("float64", 1e-11, 2e-12), ("float32", 1e-4, 5e-5)):
+    for dtype, error, rtol in (("float64", 1e-11, 5e-12), ("float32", 1e-4, 5e-5)):
         for activation in ("tanh", "gelu"):
             rows.append(detection_row(activation, dtype, error, rtol, seeds))
     header = [
@@ -342,9 +342,7 @@ def detections(
             factors = ones if name is None else ones | {name: np.asarray(1 + error, dtype)}
             setting = "float64" if dtype == "float64" else "native"
             begin = time.perf_counter()
-            report = jgs.check_grad(
-                checked, (point, factors, *batch), grad=claimed, rtol=rtol, dtype=setting, key=seed
-            )
+            report = jgs.check_grad(checked, (point, factors, *batch), grad=claimed, rtol=rtol, dtype=setting, key=seed)
             yield None if name is None else f"['{name}']", report, time.perf_counter() - begin
 
 

@@ -28,7 +28,7 @@ MORE_DIRECTIONS = 2  # further directions of each scale in a second look
 FARTHER = 3  # where a function raises at far points, so many steps are dropped at a time
 REFINE = 10.0  # a detection limit so many times coarser than the finest tolerance is worth larger steps
 OUTWARD = (Reason.ROUNDOFF, Reason.TRUNCATION, Reason.NOISE)  # what larger steps may decide
-SEGMENT_STEPS = 4  # the identity is asked at every second step down to 2^-24
+SEGMENT_END = 2.0**-36  # the identity is asked at every second step down to here
 SEVERITY = {Verdict.CORRECT: 0, Verdict.UNRESOLVED: 1, Verdict.WRONG: 2}
 
 
@@ -124,7 +124,7 @@ class Instrument:
     def integrate(self, probes: Probes, rows: np.ndarray, steps: np.ndarray) -> Segments | None:
         """The claim integrated along some of the probes; None where it is known at x only."""
         subject = self.subject
-        chosen = steps[(steps <= 1) & (steps >= 2.0**-24)][::2]
+        chosen = steps[(steps <= 1) & (steps >= SEGMENT_END)][::2]
         if not subject.claim.callable or not len(chosen):
             return None
         try:

@@ -12,12 +12,16 @@ import numpy as np
 
 from jaxgradsweep._noise import noise_levels, still, systematic
 from jaxgradsweep._shape import bend_order, growth, jump_near, smallest_steps, truncation, variation
-from jaxgradsweep._sweep import Sweep
+from jaxgradsweep._sweep import PER_STEP, Sweep
 from jaxgradsweep._window import COVERAGE, bank, extrapolate, prefer
 
 DEGREES = 4  # highest degree (in h^2) of a window
 ROUGH_GAIN = 10.0  # odd powers of h (a jump in the second derivative) are allowed where they gain at least so much
 LOW_PRECISION = 64 * 2.0**-24  # noise below this share of phi, and far above float64's, is float32 inside
+WITH_UNITS = (  # results that carry the units of phi
+    *("derivative", "uncertainty", "noise", "coefficient", "kink", "kink_uncertainty", "kink_width", "jump"),
+    *("jump_uncertainty", "jump_size", "variation", "magnitude", "coarse", "coarse_uncertainty"),
+)
 STILL = 30.0  # phi stands still where it moves by at most so many standard deviations of its noise
 
 
@@ -86,9 +90,14 @@ class Fit:
 
 
 def fit(sweep: Sweep) -> Fit:
-    """Fit every probe of a sweep."""
+    """Fit every probe of a sweep, in units in which phi is about 1: squares of 1e200 and 1e-200 have no place."""
     with np.errstate(all="ignore"):
-        return _fit(sweep)
+        tail = np.abs(np.nan_to_num(np.concatenate([sweep.difference, sweep.forward], axis=1)[:, -6:]))
+        size = np.maximum(magnitude(sweep), tail.max(axis=1, initial=0))
+        unit = np.where((size > 0) & np.isfinite(size), np.exp2(np.floor(np.log2(np.where(size > 0, size, 1)))), 1)
+        scaled = {name: getattr(sweep, name) / unit[:, None] for name in PER_STEP}
+        found = _fit(dataclasses.replace(sweep, **scaled))
+    return dataclasses.replace(found, **{name: getattr(found, name) * unit for name in WITH_UNITS})
 
 
 def _fit(sweep: Sweep) -> Fit:

@@ -86,7 +86,7 @@ def _opinions(
     singular = unexplained & (fit.growth > 0.05) & (fit.growth < 0.9)
     right, mismatch = _compare(sweep, criteria, off, bound, scale)
     apart = np.abs(fit.coarse - fit.derivative) > fit.coarse_uncertainty + fit.uncertainty
-    like_coarse = np.abs(sweep.claimed - fit.coarse) <= fit.coarse_uncertainty + bound
+    like_coarse = np.abs(sweep.claimed - fit.coarse) <= np.minimum(fit.coarse_uncertainty + bound, RETURN * off)
     jumps = np.isfinite(fit.jump_distance)
     steps = fit.quantised & ~fit.low_precision & (like_coarse | (off <= bound))
     stairs = (apart & like_coarse) | (jumps & returns(sweep, fit, error))

@@ -79,7 +79,7 @@ class Sweep:
 
 
 _PER_PROBE = ("leaf", "difference", "forward", "backward", "bend", "roundoff", "claimed", "size", "finite")
-_PER_STEP = ("difference", "forward", "backward", "bend", "roundoff")
+PER_STEP = ("difference", "forward", "backward", "bend", "roundoff")
 
 
 def join_probes(sweeps: Sequence[Sweep]) -> Sweep:
@@ -90,13 +90,13 @@ def join_probes(sweeps: Sequence[Sweep]) -> Sweep:
 
 def nothing(probes: int, steps: int) -> dict[str, np.ndarray]:
     """What a sweep holds where nothing could be measured."""
-    return {name: np.full((probes, steps), np.nan) for name in _PER_STEP}
+    return {name: np.full((probes, steps), np.nan) for name in PER_STEP}
 
 
 def extend(sweep: Sweep, rows: np.ndarray, outer: Sweep) -> Sweep:
     """The sweep with larger steps in front for some of its probes; the others get NaN there."""
     wide = {}
-    for name in _PER_STEP:
+    for name in PER_STEP:
         front = np.full((len(sweep.leaf), len(outer.steps)), np.nan)
         front[rows] = getattr(outer, name)
         wide[name] = np.concatenate([front, getattr(sweep, name)], axis=1)
@@ -137,7 +137,7 @@ def measure(
     """
     if not len(probes):
         table, column = np.zeros((0, len(steps))), np.zeros(0)
-        found = dict.fromkeys(_PER_STEP, table) | {"claimed": column, "size": column, "finite": column > 0}
+        found = dict.fromkeys(PER_STEP, table) | {"claimed": column, "size": column, "finite": column > 0}
         return Sweep(paths=paths, leaf=column.astype(int), scale=(), steps=np.array(steps, float), eps=eps, **found)
     run = _sweep_program(claim, chunk)
     width = -(-len(steps) // chunk) * chunk
@@ -153,7 +153,7 @@ def measure(
         parts.append({name: np.asarray(value, np.float64)[: len(part)] for name, value in found.items()})
         tick(start + len(part))
     found = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-    found.update({name: found[name][:, : len(steps)] for name in _PER_STEP})
+    found.update({name: found[name][:, : len(steps)] for name in PER_STEP})
     found["finite"] = found["finite"] > 0
     scale = tuple(SCALES[i] for i in probes.scale)
     return Sweep(
@@ -175,7 +175,7 @@ def _sweep(
     wide = wide_dtype()
     grid = jnp.zeros((MAX_PROBES, MAX_STEPS), wide)
     column = jnp.zeros(MAX_PROBES, wide)
-    found = dict.fromkeys(_PER_STEP, grid) | dict.fromkeys(("claimed", "size", "finite"), column)
+    found = dict.fromkeys(PER_STEP, grid) | dict.fromkeys(("claimed", "size", "finite"), column)
 
     def one_probe(i: Any, found: dict[str, Any]) -> dict[str, Any]:
         leaf, scale, index, seed = (row[i] for row in rows)
@@ -186,7 +186,7 @@ def _sweep(
         def one_chunk(j: Any, found: dict[str, Any]) -> dict[str, Any]:
             h = jax.lax.dynamic_slice(steps, (j * chunk,), (chunk,))
             new = differences(claim, moving, held, v, u, h)
-            placed = {k: jax.lax.dynamic_update_slice(found[k], new[k][None], (i, j * chunk)) for k in _PER_STEP}
+            placed = {k: jax.lax.dynamic_update_slice(found[k], new[k][None], (i, j * chunk)) for k in PER_STEP}
             return found | placed | {"finite": found["finite"].at[i].set(new["finite"])}
 
         found = jax.lax.fori_loop(0, counts[1], one_chunk, found)
