@@ -97,7 +97,7 @@ def network_row(activation: str, dtype: str, count: int) -> list[str]:
 
 
 def sweep_network(activation: str, dtype: str, seed: int) -> tuple[jgs.Report, np.ndarray, np.ndarray]:
-    """A report over dense directions, the true directional derivatives, and plain central differences [steps, probes]."""
+    """A report over dense directions, the true derivatives along them, and central differences [steps, probes]."""
     like = networks.parameters(seed, dtype)
     point, batch = networks.flatten(like), networks.data(seed, dtype)
     loss = networks.flat_loss(activation, like)
@@ -156,14 +156,17 @@ FUNCTIONS: list[Function] = [
         1.0005,
     ),
     ("1 / (1 + 25 x²) at 0.4", lambda m, x: 1 / (1 + 25 * x * x), lambda x: -50 * x / (1 + 25 * x**2) ** 2, 0.4),
-    ("|x| at 0.3", lambda m, x: m.abs(x), lambda x: mpmath.mpf(1), 0.3),
+    ("abs x at 0.3", lambda m, x: m.abs(x), lambda x: mpmath.mpf(1), 0.3),
     ("exp(x) - x at 0", lambda m, x: m.exp(x) - x, lambda x: mpmath.exp(x) - 1, 0.0),
-    ("exp(-1e-6 x) at 1", lambda m, x: m.exp(-1e-6 * x), None, 1.0),
+    # The factor is the double nearest to 1e-6, as in the function.
+    (
+        "exp(-1e-6 x) at 1",
+        lambda m, x: m.exp(-1e-6 * x),
+        lambda x: -mpmath.mpf(1e-6) * mpmath.exp(-mpmath.mpf(1e-6) * x),
+        1.0,
+    ),
     ("sin(x) / x at 1e-5", lambda m, x: m.sin(x) / x, lambda x: mpmath.cos(x) / x - mpmath.sin(x) / x**2, 1e-5),
 ]
-# The factor is the nearest number to 1e-6, as in the function.
-FUNCTIONS[16] = (*FUNCTIONS[16][:2], lambda x: -mpmath.mpf(1e-6) * mpmath.exp(-mpmath.mpf(1e-6) * x), FUNCTIONS[16][3])
-
 Estimate = tuple[float, float | None]  # a derivative, and its error bar, where one is quoted
 
 

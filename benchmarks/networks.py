@@ -1,5 +1,6 @@
 """The networks that the benchmarks check: softmax cross-entropy of a multilayer perceptron on random data."""
 
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -18,7 +19,7 @@ def parameters(seed: int, dtype: Any = np.float64, sizes: tuple[int, ...] = SIZE
     """Weights of the usual initial size, and small biases that are not zero."""
     random = np.random.default_rng(seed)
     found = {}
-    for layer, (inputs, outputs) in enumerate(zip(sizes[:-1], sizes[1:], strict=True), 1):
+    for layer, (inputs, outputs) in enumerate(itertools.pairwise(sizes), 1):
         found[f"weights{layer}"] = (random.normal(size=(inputs, outputs)) / np.sqrt(inputs)).astype(dtype)
         found[f"biases{layer}"] = (random.normal(size=outputs) / 10).astype(dtype)
     return found

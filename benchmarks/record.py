@@ -11,8 +11,9 @@ from pathlib import Path
 RESULTS = Path(__file__).with_name("RESULTS.md")
 PREFACE = """# Benchmark results
 
-Every section is written by the command that it names, run in the root of the repository (`--write` puts it here; without
-it, the section is only printed). `pip install -e . --group bench` installs what the comparisons need.
+Every section is written by the command that it names, run in the root of the repository with `--write` added; without
+it, the section is only printed. `pip install -e . --group bench` installs what the comparisons need. A figure in
+brackets after a measured one is its target where the heading says so.
 """
 
 

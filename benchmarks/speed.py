@@ -43,17 +43,17 @@ def in_turns(funs: list[Callable[[], Any]], times: int) -> np.ndarray:
 def warm_section(times: int, write: bool) -> None:
     rows = [warm_row(activation, times) for activation in ("tanh", "gelu", "relu")]
     header = [
-        "activation", "verdict", "evaluations", "check, ms (batch)", "bare loop, ms (batch)", "ratio of medians (target)",
-        "ratio, quartiles of the turns",
+        "activation", "verdict", "evaluations", "check, ms (batch)", "bare loop, ms (batch)",
+        "ratio of medians (target)", "ratio, quartiles of the turns",
     ]  # fmt: skip
     body = f"""
 A second check of JAX's own gradient of the {"-".join(map(str, networks.SIZES))} network (84 746 parameters, batch
 {networks.BATCH}, float64, default settings, everything compiled) against a jitted `lax.map` over batches of
 `vmap`ped F(x + t v), with as many t as the check evaluated F. Both with the batch that was the fastest for each:
 {", ".join(map(str, BATCHES))} points in the loop, and `batch_size` {", ".join(map(str, BATCH_SIZES))} or the default in
-the check; then {times} turns of both. The check also computes the gradient, draws directions and writes the report. Where kinks
-call for a second look (relu), it also integrates the gradient along segments, which is no evaluation of F and has no
-target.
+the check; then {times} turns of both. The check also computes the gradient, draws directions and writes the report. Where
+kinks call for a second look (relu), it also integrates the gradient along segments, which is no evaluation of F and has
+no target.
 
 {table(header, rows)}
 """

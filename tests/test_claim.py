@@ -1,4 +1,4 @@
-"""What is claimed: complex conventions, the user's own rules, argument numbers, auxiliary outputs, forward and reverse."""
+"""What is claimed: complex numbers, rules of the user's own, argument numbers, auxiliary outputs, both modes."""
 
 import jax
 import jax.numpy as jnp
@@ -365,7 +365,7 @@ def opaque_sines(x):
 
 
 def test_a_function_without_any_derivative_keeps_the_words_of_jax():
-    with pytest.raises(ValueError, match="[Pp]ure callbacks do not support"):
+    with pytest.raises(ValueError, match=r"[Pp]ure callbacks do not support"):
         jgs.check_grad(opaque_sines, (X,))
 
 

@@ -169,9 +169,10 @@ class Model:
         return self.factor * smooth(x)
 
 
-@pytest.mark.parametrize("factor", [1.0, np.ones(1)], ids=["number", "array"])
+@pytest.mark.parametrize("make", [lambda: 1.0, lambda: np.ones(1)], ids=["number", "array"])
 @pytest.mark.parametrize("kind", ["method", "callable object", "closure"])
-def test_a_changed_attribute_of_an_object_is_seen(kind, factor):
+def test_a_changed_attribute_of_an_object_is_seen(kind, make):
+    factor = make()
     model = Model(factor)
     fun = {"method": model.loss, "callable object": model, "closure": lambda x: model.loss(x)}[kind]
     scalar = (lambda x: fun(x)[0]) if np.ndim(factor) else fun

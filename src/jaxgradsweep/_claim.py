@@ -85,7 +85,7 @@ def _grad(claim: Claim, moving: Arrays, held: Sequence[Any], values: Sequence[An
 def _vjp(claim: Claim, moving: Arrays, held: Sequence[Any], values: Sequence[Any]) -> tuple[Arrays, Pairing]:
     if claim.rule is None:
         return _reverse(claim, moving, held) if claim.mode == "natural" else _forward(claim, moving, held)
-    out, pull = claim.ask(*claim.layout.join(moving, held))
+    out, pull = claim.ask(*claim.layout.join(moving, held))[:2]  # an auxiliary output may follow
 
     def pairing(v: Arrays, u: Arrays) -> tuple[jax.Array, jax.Array]:
         return pair(pulled_leaves(claim.layout, pull(fill_cotangent(out, u))), v)
@@ -99,7 +99,7 @@ def _jvp(claim: Claim, moving: Arrays, held: Sequence[Any], values: Sequence[Any
 
     def pairing(v: Arrays, u: Arrays) -> tuple[jax.Array, jax.Array]:
         primals = claim.layout.join(moving, held)
-        _, tangent = claim.ask(primals, fill_tangent(claim.layout, v, held))
+        tangent = claim.ask(primals, fill_tangent(claim.layout, v, held))[1]  # an auxiliary output may follow
         return pair([jnp.asarray(leaf) for leaf in jax.tree.leaves(tangent) if is_inexact(leaf)], u)
 
     return outputs(claim, moving, held), pairing

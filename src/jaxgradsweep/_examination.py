@@ -102,9 +102,9 @@ class Instrument:
 
     def same_twice(self, look: Look) -> bool:
         """Whether the same compiled program gives the same numbers again."""
-        again = self._measure(look.probes.rows(slice(0, 1)), look.sweep.steps[: self.chunk])
+        again = self._measure(look.probes.rows(slice(0, 1)), look.sweep.steps[-self.chunk :])
         pairs = [(again.difference, look.sweep.difference), (again.forward, look.sweep.forward)]
-        return all(np.array_equal(a[0], b[0, : a.shape[1]], equal_nan=True) for a, b in pairs)
+        return all(np.array_equal(a[0], b[0, -a.shape[1] :], equal_nan=True) for a, b in pairs)
 
     def look(self, probes: Probes, steps: np.ndarray) -> Look:
         return Look(probes, self.measure(probes, steps, "first look"), None, self.criteria)

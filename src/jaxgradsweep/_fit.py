@@ -22,6 +22,7 @@ WITH_UNITS = (  # results that carry the units of phi
     *("derivative", "uncertainty", "noise", "coefficient", "kink", "kink_uncertainty", "kink_width", "jump"),
     *("jump_uncertainty", "jump_size", "variation", "magnitude", "coarse", "coarse_uncertainty"),
 )
+OVERFLOW = 1e100  # phi, in units of its value at x, beyond which a step is not used: its square must be finite
 STILL = 30.0  # phi stands still where it moves by at most so many standard deviations of its noise
 
 
@@ -102,7 +103,8 @@ def fit(sweep: Sweep) -> Fit:
 
 def _fit(sweep: Sweep) -> Fit:
     h, steps = sweep.steps, tuple(sweep.steps)
-    good = np.isfinite(sweep.forward) & np.isfinite(sweep.backward) & np.isfinite(sweep.difference)
+    largest = np.max(np.abs([sweep.forward, sweep.backward, sweep.difference, sweep.bend]), axis=0)
+    good = largest < OVERFLOW  # NaN is not
     first = np.where(good.all(axis=1), 0, good.shape[1] - np.argmin(good[:, ::-1], axis=1))
     half = np.where(good, sweep.difference, 0) / 2
     second = np.where(good, sweep.second, 0)

@@ -12,6 +12,7 @@ HEAVIEST = 3  # its largest coefficient: the step whose noise it shows
 GROWTH = 4.0  # truncation grows at least so much in three steps: a slope above 2/3
 LEAP = 6.0  # noise does not grow so much from one step to the next
 NOISE_STEP = 10.0  # a second noise level lies at least this far above the first
+UNSEEN = 3  # so many steps before growth is seen it has begun
 STRUCTURE = 100.0  # noise that falls to so small a part of itself as h grows is unresolved structure
 SYSTEMATIC = 0.7  # correlation of neighbouring residuals from which on they are no noise
 
@@ -52,7 +53,8 @@ def noise_levels(half: np.ndarray, floor: np.ndarray, first: np.ndarray) -> Nois
     mean = np.sqrt(running_mean(np.where(usable, ratio, np.inf) ** 2))
     end = onset_of_growth(middle, mean)
     local = np.sqrt(running_mean(np.where(usable, residue, 0) ** 2))
-    local = np.where(np.arange(count)[None] <= end[:, None], local, 0)
+    quiet = np.maximum(end - UNSEEN, np.minimum(end, UNSEEN))
+    local = np.where(np.arange(count)[None] <= quiet[:, None], local, 0)
     level = np.maximum.accumulate(local, axis=1)
     at_end = np.take_along_axis(level, end[:, None], axis=1)
     growth = np.maximum(base / np.take_along_axis(base, end[:, None], axis=1), 1)

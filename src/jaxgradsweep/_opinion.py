@@ -84,6 +84,8 @@ def _opinions(
     dense = (fit.bend_order > criteria.dense[0]) & (fit.bend_order < criteria.dense[1])
     unexplained = ~fits | ((fit.noise_ratio > criteria.rounded) & ~fit.low_precision)
     singular = unexplained & (fit.growth > 0.05) & (fit.growth < 0.9)
+    nothing_but_noise = (fit.noise_ratio > criteria.rounded) & ~fit.low_precision
+    nothing_but_noise &= np.abs(fit.derivative) < criteria.margin * fit.uncertainty
     right, mismatch = _compare(sweep, criteria, off, bound, scale)
     apart = np.abs(fit.coarse - fit.derivative) > fit.coarse_uncertainty + fit.uncertainty
     like_coarse = np.abs(sweep.claimed - fit.coarse) <= np.minimum(fit.coarse_uncertainty + bound, RETURN * off)
@@ -101,6 +103,7 @@ def _opinions(
             (claimless & fine, Opinion.AGAINST, Reason.NAN_CLAIM),
             (steps, Opinion.OPEN, Reason.QUANTISED),
             (fine & right, Opinion.FOR, converges),
+            (mismatch & nothing_but_noise, Opinion.OPEN, Reason.NOISE),
             (fine & mismatch & fit.motionless & jumps, Opinion.OPEN, Reason.QUANTISED),
             (fine & mismatch & stairs, Opinion.OPEN, Reason.SCALES),
             (fine & mismatch & dense, Opinion.OPEN, Reason.DENSE_KINKS),

@@ -107,13 +107,12 @@ def direction(leaf: jax.Array, random: jax.Array, scale: jax.Array, index: jax.A
     mantissa = short_mantissa(random[: leaf.size].reshape(leaf.shape))
     only = (jnp.arange(leaf.size) == index % leaf.size).reshape(leaf.shape)
     alone = (scale == BASIS) | (scale == BASIS_LEAF)
+    if jnp.issubdtype(leaf.dtype, jnp.complexfloating):
+        imaginary = short_mantissa((random >> 4)[: leaf.size].reshape(leaf.shape))
+        mantissa, only = mantissa + 1j * imaginary, only * jnp.where(index < leaf.size, 1, 1j)
     value = jnp.where((scale == COMPONENT) | (scale == BASIS), own, overall) * jnp.where(alone, only, mantissa)
     half = (random[: leaf.size] & 128).reshape(leaf.shape) > 0
     value = jnp.where(scale == PART, half, True) * jnp.where(scale == REST, ~half, True) * value
-    if jnp.issubdtype(leaf.dtype, jnp.complexfloating):
-        imaginary = short_mantissa((random >> 4)[: leaf.size].reshape(leaf.shape))
-        turn = jnp.where(index < leaf.size, 1, 1j)
-        value = value * jnp.where(alone, turn, 1 + 1j * imaginary / mantissa)
     return value.astype(leaf.dtype)
 
 

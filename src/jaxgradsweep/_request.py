@@ -49,7 +49,7 @@ class Settings:
     def __post_init__(self) -> None:
         if self.dtype not in ("float64", "native"):
             raise ValueError(f'`dtype` must be "float64" or "native"; got {self.dtype!r}')
-        if self.rtol is not None and not (isinstance(self.rtol, (int, float)) and 0 < self.rtol < 1):
+        if self.rtol is not None and not (np.ndim(self.rtol) == 0 and np.isreal(self.rtol) and 0 < self.rtol < 1):
             raise ValueError(
                 f"`rtol` must be a relative error between 0 and 1, or None to measure it; got {self.rtol!r}"
             )
@@ -61,6 +61,12 @@ class Settings:
                 raise ValueError(f"`{name}` must be an integer of at least {least}; got {value!r}")
         if isinstance(self.key, bool) or not isinstance(self.key, (int, np.integer)):
             raise TypeError(f"`key` must be an integer seed; got {type(self.key).__name__}")
+
+
+TRACED = (
+    "is traced: a check measures the function at real numbers and cannot run inside `jit`, `vmap` or `grad`. Call it "
+    "outside, on concrete arrays"
+)
 
 
 def settings_from(settings: dict[str, Any]) -> Settings:
@@ -111,10 +117,7 @@ def check_args(args: Any, argnums: Any) -> tuple[tuple[int, ...], bool]:
         raise ValueError(f"`argnums` must name at least one argument, each once; got {argnums!r}")
     for path, leaf in jax.tree_util.tree_flatten_with_path(args)[0]:
         if isinstance(leaf, Tracer):
-            raise TypeError(
-                f"`args`{jax.tree_util.keystr(path)} is traced: a check measures the function at real numbers and "
-                "cannot run inside `jit`, `vmap` or `grad`. Call it outside, on concrete arrays"
-            )
+            raise TypeError(f"`args`{jax.tree_util.keystr(path)} {TRACED}")
     return tuple(numbers), single
 
 
@@ -213,10 +216,13 @@ def captured(*functions: Any) -> tuple[Same, ...]:
 def _inside(value: Any) -> list[Any]:
     """The values that one captured value leads to."""
     if isinstance(value, types.FunctionType):
+        if "site-packages" in value.__code__.co_filename:
+            return []  # a library does not change between two checks
         cells = [cell.cell_contents for cell in value.__closure__ or () if _filled(cell)]
         names = _names(value.__code__)
         read = [value.__globals__[name] for name in names if name in value.__globals__]
-        return [x for x in cells + read + list(value.__defaults__ or ()) if not isinstance(x, types.ModuleType)]
+        defaults = [*(value.__defaults__ or ()), *(value.__kwdefaults__ or {}).values(), *vars(value).values()]
+        return [x for x in cells + read + defaults if not isinstance(x, types.ModuleType)]
     if isinstance(value, types.MethodType):
         return [value.__func__, value.__self__]
     if isinstance(value, functools.partial):
@@ -225,8 +231,9 @@ def _inside(value: Any) -> list[Any]:
         return list(value.values())
     if isinstance(value, (list, tuple, set, frozenset)):
         return list(value)
-    inner = getattr(value, "__wrapped__", None)
-    return [] if inner is None else [inner]
+    if isinstance(value, (type, types.ModuleType, jax.Array)) or callable(getattr(value, "lower", None)):
+        return [value.__wrapped__] if hasattr(value, "__wrapped__") else []  # of a jitted function, what it wraps
+    return list(getattr(value, "__dict__", {}).values())
 
 
 def _filled(cell: Any) -> bool:

@@ -57,7 +57,7 @@ def smallest_steps(half: np.ndarray, second: np.ndarray, noise: np.ndarray) -> t
     bar = COVERAGE * np.maximum(np.ptp(half[:, -6:], axis=1), noise[:, -1])
     across, aside = 2 * np.median(half[:, -6:], axis=1), np.median(second[:, -6:], axis=1) / 2
     aside_bar = COVERAGE * np.maximum(np.ptp(second[:, -6:], axis=1), 2 * noise[:, -1])
-    own = np.abs(aside) * bar > np.abs(across) * aside_bar
+    own = np.abs(across) <= 2 * bar
     return np.where(own, aside, across), np.where(own, aside_bar, 2 * bar)
 
 

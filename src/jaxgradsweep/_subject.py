@@ -248,13 +248,13 @@ def _derivative(claim: Claim, moving: Any, held: Any) -> list[Any] | None:
     if claim.kind == "grad":
         return _named(lambda: moving_leaves(claim.layout, claim.ask(*args)))
     if claim.kind == "vjp":
-        out, pull = claim.ask(*args)
+        out, pull = claim.ask(*args)[:2]
         ones = [jnp.ones_like(y) for y in jax.tree.leaves(out) if is_inexact(y)]
         return _named(lambda: pulled_leaves(claim.layout, pull(fill_cotangent(out, ones))))
     tangent = fill_tangent(claim.layout, moving, held)
     if claim.kind == "hvp":
         return _named(lambda: moving_leaves(claim.layout, claim.ask(args, tangent)))
-    value, change = claim.ask(args, tangent)
+    value, change = claim.ask(args, tangent)[:2]
     for path, y in jax.tree_util.tree_flatten_with_path(value)[0]:
         if is_inexact(y):
             _same_shape(path, y, change)

@@ -15,9 +15,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
-from jaxgradsweep._claim import Claim, linearise, norm, outputs, widen_array
+from jaxgradsweep._claim import Claim, linearise, norm, outputs, scalar, widen_array
 from jaxgradsweep._probe import MAX_STEPS, SCALES, Probes, cotangents, direction, random_bytes
+from jaxgradsweep._request import TRACED
 from jaxgradsweep._tree import wide_dtype
 
 NODES = (7, 15)  # Gauss-Legendre nodes of the two quadratures whose difference is the quadrature error
@@ -150,6 +152,8 @@ def measure(
         rows = [np.pad(a, [(0, pad)] + [(0, 0)] * (a.ndim - 1)) for a in (part.leaf, part.scale, part.index, part.seed)]
         counts = np.array([len(part), width // chunk], np.int32)
         found = run(*point, rows, padded.astype(wide_dtype()), counts)
+        if isinstance(found["claimed"], Tracer):
+            raise TypeError(f"something that `fun` or the claim reads from outside {TRACED}")
         parts.append({name: np.asarray(value, np.float64)[: len(part)] for name, value in found.items()})
         tick(start + len(part))
     found = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
@@ -172,6 +176,7 @@ def _sweep(
 ) -> dict[str, Any]:
     moving = [jnp.asarray(leaf) for leaf in moving]
     out, pairing = linearise(claim, moving, held, values)
+    also = jnp.isfinite(scalar(claim, moving, held)) if claim.kind == "hvp" else True  # not only the gradient
     wide = wide_dtype()
     grid = jnp.zeros((MAX_PROBES, MAX_STEPS), wide)
     column = jnp.zeros(MAX_PROBES, wide)
@@ -187,7 +192,7 @@ def _sweep(
             h = jax.lax.dynamic_slice(steps, (j * chunk,), (chunk,))
             new = differences(claim, moving, held, v, u, h)
             placed = {k: jax.lax.dynamic_update_slice(found[k], new[k][None], (i, j * chunk)) for k in PER_STEP}
-            return found | placed | {"finite": found["finite"].at[i].set(new["finite"])}
+            return found | placed | {"finite": found["finite"].at[i].set(new["finite"] * also)}
 
         found = jax.lax.fori_loop(0, counts[1], one_chunk, found)
         return found | {"claimed": found["claimed"].at[i].set(claimed), "size": found["size"].at[i].set(size)}

@@ -200,7 +200,8 @@ def _evidence(
         found["largest trusted step"] = float(fit.reach[row])
     if reason is Reason.KINK:
         half = fit.kink[row] / 2
-        found |= {"slope before": float(fit.derivative[row] - half), "slope after": float(fit.derivative[row] + half)}
+        before, after = fit.derivative[row] - half, fit.derivative[row] + half
+        found |= {"slope before": float(before + 0.0), "slope after": float(after + 0.0)}  # never -0
         inside = abs(weighing.error[row]) <= abs(half) * (1 + 1e-6) + weighing.bound[row]
         found["claim"] = INSIDE if inside else OUTSIDE if np.isfinite(weighing.error[row]) else "is not finite"
     if reason is Reason.DENSE_KINKS:
