@@ -51,9 +51,9 @@ A second check of JAX's own gradient of the {"-".join(map(str, networks.SIZES))}
 {networks.BATCH}, float64, default settings, everything compiled) against a jitted `lax.map` over batches of
 `vmap`ped F(x + t v), with as many t as the check evaluated F. Both with the batch that was the fastest for each:
 {", ".join(map(str, BATCHES))} points in the loop, and `batch_size` {", ".join(map(str, BATCH_SIZES))} or the default in
-the check; then {times} turns of both. The check also computes the gradient, draws directions and writes the report. Where
-kinks call for a second look (relu), it also integrates the gradient along segments, which is no evaluation of F and has
-no target.
+the check; then {times} turns of both. The check also computes the gradient, draws directions and writes the report.
+Where kinks call for a second look (relu), it also integrates the gradient along segments, which is no evaluation of F
+and has no target.
 
 {table(header, rows)}
 """

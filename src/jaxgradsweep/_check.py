@@ -37,7 +37,7 @@ def check_grad(
             dtype: "float64" (default: evaluate in double precision, whatever the arrays and the x64 flag are) or
                 "native" (as the arrays come).
             rtol: how large a relative error matters; None (default): the measured detection limit.
-            directions: random directions per leaf (2).
+            directions: random directions per leaf; None (default): 2, or 8 where `rtol` is set.
             steps: the grid of relative steps, each half of the one before.
             key: integer seed of the directions (0).
             batch_size: points evaluated at once; memory: budget in bytes for them.

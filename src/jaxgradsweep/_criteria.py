@@ -21,7 +21,11 @@ class Criteria:
             roundings of its value is zero.
         missing: a claim smaller than this part of what is measured sets no scale.
         tells: an identity must be so many times finer than the discrepancy that it confirms.
-        steps_that_tell: so many of the smallest telling steps of an identity must agree.
+        steps_that_tell: so many of the smallest telling steps of an identity must agree,
+        fewest_that_tell: and so many there must be.
+        loose: a discrepancy below it may come from a loose iteration that jumps close by.
+        near: a slope at large steps is the claim's if it misses it by at most this part of the discrepancy.
+        quantum: jumps below this part of phi may be rounding (bfloat16 has 2^-8).
     """
 
     rtol: float | None = None
@@ -36,6 +40,10 @@ class Criteria:
     missing: float = 0.1
     tells: float = 3.0
     steps_that_tell: int = 4
+    fewest_that_tell: int = 2
+    loose: float = 1e-2
+    near: float = 0.3
+    quantum: float = 2.0**-7
 
     @property
     def tolerance(self) -> float:

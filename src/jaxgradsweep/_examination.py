@@ -102,7 +102,9 @@ class Instrument:
 
     def same_twice(self, look: Look) -> bool:
         """Whether the same compiled program gives the same numbers again."""
-        again = self._measure(look.probes.rows(slice(0, 1)), look.sweep.steps[-self.chunk :])
+        steps = look.sweep.steps
+        last = steps[(len(steps) - 1) // self.chunk * self.chunk :]  # the same points in the same lanes of the vmap
+        again = self._measure(look.probes.rows(slice(0, 1)), last)
         pairs = [(again.difference, look.sweep.difference), (again.forward, look.sweep.forward)]
         return all(np.array_equal(a[0], b[0, -a.shape[1] :], equal_nan=True) for a, b in pairs)
 
@@ -111,7 +113,7 @@ class Instrument:
 
     def look_again(self, look: Look, leaves: list[int], steps: np.ndarray) -> Look:
         """More directions at the leaf's scale, each component's own scale, and the segment identity."""
-        count = self.settings.directions
+        count = self.settings.count
         more = [
             self.draw(leaves, LEAF, range(count, count + MORE_DIRECTIONS)),
             self.draw(leaves, COMPONENT, range(max(count, MORE_DIRECTIONS))),
@@ -209,7 +211,7 @@ def conclude(subject: Subject, settings: Settings, dtype: str, tick: Tick) -> Re
     instrument = Instrument(subject, settings, criteria, tick)
     steps = grid_for(subject, settings)
     everything = list(range(len(subject.point.paths)))
-    look = instrument.look(instrument.draw(everything, LEAF, range(settings.directions)), steps)
+    look = instrument.look(instrument.draw(everything, LEAF, range(settings.count)), steps)
     if not everything:
         return report_on(subject, instrument, look, [], settings, dtype)
     if not instrument.same_twice(look):
@@ -306,19 +308,21 @@ def report_on(
     )
 
 
+@functools.cache
+def versions() -> dict[str, str]:
+    """What is installed; reading it takes milliseconds."""
+    packages = {name: metadata.version(name) for name in ("jaxgradsweep", "jax", "jaxlib", "numpy")}
+    return packages | {"python": platform.python_version()}
+
+
 def environment(settings: Settings, dtype: str) -> dict[str, str]:
     """What somebody needs to repeat a check."""
     device = jax.devices()[0]
-    return {
-        "jaxgradsweep": metadata.version("jaxgradsweep"),
-        "jax": jax.__version__,
-        "jaxlib": metadata.version("jaxlib"),
-        "numpy": np.__version__,
-        "python": platform.python_version(),
+    return versions() | {
         "backend": device.platform,
         "device": device.device_kind,
         "dtype": dtype,
         "rtol": str(settings.rtol),
-        "directions": str(settings.directions),
+        "directions": str(settings.count),
         "key": str(settings.key),
     }

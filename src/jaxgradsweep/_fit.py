@@ -109,7 +109,7 @@ def _fit(sweep: Sweep) -> Fit:
     half = np.where(good, sweep.difference, 0) / 2
     second = np.where(good, sweep.second, 0)
     tiny = np.finfo(float).tiny
-    floor = np.maximum(np.where(np.isfinite(sweep.roundoff), sweep.roundoff, 0), tiny) / np.sqrt(2)
+    floor = np.maximum(np.where(good, sweep.roundoff, np.nan_to_num(sweep.roundoff[:, -1:])), tiny) / np.sqrt(2)
     noises = noise_levels(half, floor, first)
     lower, upper = noises.lower, noises.upper
     odd = bank(steps, tuple(range(1, 2 * DEGREES + 4, 2)))

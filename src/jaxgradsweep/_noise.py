@@ -6,6 +6,7 @@ import numpy as np
 
 from jaxgradsweep._sweep import Sweep
 
+SECOND_RUN, SECOND_SPREAD = 9, 8.0  # a second level lasts so many steps, and varies by less: dense kinks do not
 NOISE_RUN = 6  # steps in a row that a noise level must last
 STENCIL = np.array([1.0, -15.0, 70.0, -120.0, 64.0])  # kills 1, h, h^2 and h^3 on steps that halve: noise is left
 HEAVIEST = 3  # its largest coefficient: the step whose noise it shows
@@ -95,15 +96,15 @@ def onset_of_growth(middle: np.ndarray, mean: np.ndarray) -> np.ndarray:
 def second_level(
     residue: np.ndarray, ratio: np.ndarray, middle: np.ndarray, lower: np.ndarray, end: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The first run of `NOISE_RUN` steps above the lower level whose size does not depend on h, and where it begins."""
-    if middle.shape[1] < NOISE_RUN:
+    """The first run of steps above the lower level whose size does not depend on h, and where it begins."""
+    if middle.shape[1] < SECOND_RUN:
         return np.full(len(middle), np.nan), np.zeros(len(middle), int)
-    windows = np.lib.stride_tricks.sliding_window_view(middle, NOISE_RUN, axis=1)
+    windows = np.lib.stride_tricks.sliding_window_view(middle, SECOND_RUN, axis=1)
     low, high = windows.min(axis=2), windows.max(axis=2)
-    flat = (low > NOISE_STEP * lower[:, None]) & (high < 6 * low) & np.isfinite(high)
+    flat = (low > NOISE_STEP * lower[:, None]) & (high < SECOND_SPREAD * low) & np.isfinite(high)
     flat &= np.arange(flat.shape[1])[None] >= end[:, None]
     found = np.argmax(flat, axis=1)
-    runs = np.lib.stride_tricks.sliding_window_view(np.where(np.isfinite(ratio), residue, 0), NOISE_RUN, axis=1)
+    runs = np.lib.stride_tricks.sliding_window_view(np.where(np.isfinite(ratio), residue, 0), SECOND_RUN, axis=1)
     level = np.sqrt(np.mean(runs[np.arange(len(ratio)), found] ** 2, axis=1))
     return np.where(flat.any(axis=1), level, np.nan), found
 

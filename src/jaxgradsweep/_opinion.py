@@ -10,8 +10,6 @@ from jaxgradsweep._fit import Fit
 from jaxgradsweep._sweep import Segments, Sweep
 from jaxgradsweep._wording import Reason
 
-RETURN = 0.3  # differences return to a claim that they miss by at most this part of the discrepancy
-
 
 class Opinion(enum.IntEnum):
     """What one witness says of one probe."""
@@ -30,6 +28,11 @@ class Weighing:
     scale: np.ndarray  # the directional derivative that a relative error of 1 means
     opinion: np.ndarray
     reason: tuple[Reason, ...]
+
+    @property
+    def significant(self) -> np.ndarray:
+        """Whether the error lies outside its bound."""
+        return np.abs(self.error) > self.bound
 
     @property
     def resolution(self) -> np.ndarray:
@@ -88,10 +91,11 @@ def _opinions(
     nothing_but_noise &= np.abs(fit.derivative) < criteria.margin * fit.uncertainty
     right, mismatch = _compare(sweep, criteria, off, bound, scale)
     apart = np.abs(fit.coarse - fit.derivative) > fit.coarse_uncertainty + fit.uncertainty
-    like_coarse = np.abs(sweep.claimed - fit.coarse) <= np.minimum(fit.coarse_uncertainty + bound, RETURN * off)
+    like_coarse = np.abs(sweep.claimed - fit.coarse) <= np.minimum(fit.coarse_uncertainty + bound, criteria.near * off)
     jumps = np.isfinite(fit.jump_distance)
     steps = fit.quantised & ~fit.low_precision & (like_coarse | (off <= bound))
-    stairs = (apart & like_coarse) | (jumps & returns(sweep, fit, error))
+    stairs = (apart & like_coarse) | (jumps & (off < criteria.loose * scale) & explained(sweep, fit))
+    rounded = fit.motionless & jumps & ((sweep.eps > 1e-10) | (fit.jump_size < criteria.quantum * fit.magnitude))
     converges = [Reason.EXACT if exact else Reason.CONVERGES for exact in fit.exact]
     return _first(
         [
@@ -104,7 +108,7 @@ def _opinions(
             (steps, Opinion.OPEN, Reason.QUANTISED),
             (fine & right, Opinion.FOR, converges),
             (mismatch & nothing_but_noise, Opinion.OPEN, Reason.NOISE),
-            (fine & mismatch & fit.motionless & jumps, Opinion.OPEN, Reason.QUANTISED),
+            (fine & mismatch & rounded, Opinion.OPEN, Reason.QUANTISED),
             (fine & mismatch & stairs, Opinion.OPEN, Reason.SCALES),
             (fine & mismatch & dense, Opinion.OPEN, Reason.DENSE_KINKS),
             (fine & mismatch, Opinion.AGAINST, Reason.MISMATCH),
@@ -117,12 +121,15 @@ def _opinions(
 def _compare(
     sweep: Sweep, criteria: Criteria, off: np.ndarray, bound: np.ndarray, scale: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Whether the claim agrees, and whether it clearly does not; all directions of a leaf have one error."""
+    """Whether the claim agrees, and whether it clearly does not; all directions of a leaf have one error, their RMS.
+
+    Along one random direction an error may project to nearly nothing.
+    """
     usual, most = by_group(sweep, np.nan_to_num(off)), by_group(sweep, np.nan_to_num(off + bound))
     limit = criteria.tolerance * by_group(sweep, scale)
     small = usual <= limit
     right = (off <= bound) | small if criteria.rtol is None else most <= limit
-    return right, (off > criteria.margin * bound) & ~small
+    return right, (usual > criteria.margin * by_group(sweep, np.nan_to_num(bound))) & ~small
 
 
 def _blur(sweep: Sweep, fit: Fit, fits: np.ndarray, scale: np.ndarray) -> list[Reason]:
@@ -141,14 +148,15 @@ def _first(rules: list[tuple[np.ndarray, Opinion, Reason | list[Reason]]]) -> tu
     return opinion, [why[i] if isinstance(why, list) else why for i, why in enumerate(reasons)]
 
 
-def returns(sweep: Sweep, fit: Fit, error: np.ndarray) -> np.ndarray:
-    """Whether the central differences come much closer to the claim beyond the trusted window than inside it.
+def explained(sweep: Sweep, fit: Fit) -> np.ndarray:
+    """Whether the claim follows phi, to within the height of the nearest jump, at all steps beyond that jump.
 
-    Beyond a jump close by (an iteration that stops one step later) they may follow another slope, over many jumps.
+    So does the derivative of what a loose iteration approximates: between two jumps the slope is another, over many it
+    is the claimed one.
     """
-    away = np.abs(sweep.derivative - sweep.claimed[:, None])
-    close = (away < RETURN * np.abs(error)[:, None]) & (sweep.steps[None] > 2 * fit.reach[:, None])
-    return np.any(close[:, 1:] & close[:, :-1], axis=1)
+    rest = np.abs(sweep.difference / 2 - sweep.claimed[:, None] * sweep.steps)
+    beyond = (sweep.steps[None] > fit.jump_distance[:, None]) & np.isfinite(rest)
+    return np.all((rest <= 2 * fit.jump_size[:, None]) | ~beyond, axis=1)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -205,7 +213,7 @@ def _smallest_that_tell(
     tells = np.isfinite(error) & (bound <= limit[:, None])
     rank = np.cumsum(tells[:, ::-1], axis=1)[:, ::-1]  # 1 at the smallest telling step
     asked = tells & (rank <= criteria.steps_that_tell)
-    enough = asked.sum(axis=1) >= criteria.steps_that_tell
+    enough = asked.sum(axis=1) >= criteria.fewest_that_tell
     inside, outside = np.abs(error) <= bound, np.abs(error) > criteria.margin * bound
     small = np.abs(error) <= criteria.tolerance * weighing.scale[:, None]
     passes = enough & (inside | small | ~asked).all(axis=1)

@@ -29,7 +29,8 @@ class Settings:
         dtype: "float64": evaluate in double precision, whatever the arrays and the caller's x64 flag are; "native": as
             the arrays come.
         rtol: how large a relative error matters; None: measured, see `Criteria`.
-        directions: random directions per leaf.
+        directions: random directions per leaf; None: 2, or 8 where `rtol` is set, since along a single direction an
+            error just above it may project to nearly nothing.
         steps: the grid itself, relative steps each half of the one before; None: from the dtype.
         key: seed of the directions.
         batch_size: how many points are evaluated at once; None: from the size of a point.
@@ -39,12 +40,17 @@ class Settings:
 
     dtype: str = "float64"
     rtol: float | None = None
-    directions: int = 2
+    directions: int | None = None
     steps: Sequence[float] | None = None
     key: int = 0
     batch_size: int | None = None
     memory: int = 2**31
     progress: bool | Callable[[str, int, int], None] | None = None
+
+    @property
+    def count(self) -> int:
+        """How many directions a leaf gets at first."""
+        return self.directions or (2 if self.rtol is None else 8)
 
     def __post_init__(self) -> None:
         if self.dtype not in ("float64", "native"):

@@ -97,8 +97,7 @@ def _guilty(i: int, weighing: Weighing, identity: Identity | None) -> tuple[Opin
     settles = reason not in (Reason.KINK, Reason.JUMP, Reason.NOT_FINITE, Reason.SCALES, Reason.QUANTISED)
     if opinion is Opinion.OPEN and settles and other is Opinion.FOR:
         return Opinion.FOR, Reason.IDENTITY
-    significant = abs(weighing.error[i]) > weighing.bound[i]
-    if opinion is Opinion.OPEN and settles and other is Opinion.AGAINST and significant:
+    if opinion is Opinion.OPEN and settles and other is Opinion.AGAINST and weighing.significant[i]:
         return Opinion.AGAINST, Reason.MISMATCH
     return opinion, reason
 

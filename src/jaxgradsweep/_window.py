@@ -9,7 +9,7 @@ import functools
 
 import numpy as np
 
-COVERAGE = 3.0  # quoted uncertainty over the larger of statistical error and change to the neighbours: 99 % hold
+COVERAGE = 4.2  # quoted uncertainty over the larger of statistical error and change to the neighbours: 99 % hold
 CHI2_SLACK = 3.0  # accepted excess of reduced chi^2, in its own standard deviations
 OUTLIER = 5.0  # largest accepted residual, in standard deviations of the noise
 INFLATIONS = (1.0, 4.0, 16.0)  # the noise is tried so many times larger than measured
@@ -79,7 +79,7 @@ def extrapolate(values: np.ndarray, noise: np.ndarray, first: np.ndarray, window
     statistical = np.sqrt(noise**2 @ (windows.functional**2).T)
     arithmetic = np.finfo(float).eps * np.abs(estimate)
     change = np.maximum(np.abs(estimate - estimate[:, windows.smaller]), np.abs(estimate - estimate[:, windows.richer]))
-    residual = np.einsum("wij,pj->pwi", windows.residual, values, optimize=True)
+    residual = np.einsum("wij,pj->pwi", windows.residual, values)
     least = 4 * np.finfo(float).eps * np.abs(values[:, windows.start])[:, :, None]
     found = None
     for inflation in INFLATIONS:
