@@ -168,6 +168,7 @@ class Identity:
         error: residual of the best of these steps, as an error of the claim (signed, absolute).
         bound: its bound.
         step: its step.
+        agrees: whether its finest step finds the sweep's discrepancy, within both bounds and far outside its own.
         point_only: whether everything fits once the claim at x itself is replaced by the sweep's derivative.
     """
 
@@ -175,6 +176,7 @@ class Identity:
     error: np.ndarray
     bound: np.ndarray
     step: np.ndarray
+    agrees: np.ndarray
     point_only: np.ndarray
 
 
@@ -191,13 +193,25 @@ def confront(sweep: Sweep, fit: Fit, weighing: Weighing, segments: Segments, cri
             quadrature = np.abs(integral - rough) / (2 * h)
             size = np.maximum(np.abs(integral / (2 * h)), np.nan_to_num(sweep.size)[:, None])
             bound = 3 * (quadrature + noise) + criteria.rounding * size
-            return _smallest_that_tell(error, bound, weighing, criteria)
+            return *_smallest_that_tell(error, bound, weighing, criteria), _confirms(
+                error, bound, sweep, weighing, criteria
+            )
 
-        opinion, best = read(segments.integral, segments.rough)
+        opinion, best, agrees = read(segments.integral, segments.rough)
         slip = h * np.where(np.isfinite(weighing.error), weighing.error, 0)[:, None]
-        mended, _ = read(segments.integral - segments.centre[0] * slip, segments.rough - segments.centre[1] * slip)
+        mended, _, _ = read(segments.integral - segments.centre[0] * slip, segments.rough - segments.centre[1] * slip)
     point_only = (weighing.opinion == Opinion.AGAINST) & (opinion != Opinion.AGAINST) & (mended == Opinion.FOR)
-    return Identity(opinion, best[0], best[1], segments.steps[best[2].astype(int)], point_only)
+    return Identity(opinion, best[0], best[1], segments.steps[best[2].astype(int)], agrees, point_only)
+
+
+def _confirms(error: np.ndarray, bound: np.ndarray, sweep: Sweep, weighing: Weighing, criteria: Criteria) -> np.ndarray:
+    """Whether the step with the finest bound finds the sweep's discrepancy again."""
+    column = np.argmin(np.where(np.isfinite(error), bound, np.inf), axis=1)
+    rows = np.arange(len(error))
+    found, finest = error[rows, column], bound[rows, column]
+    same = np.abs(found - weighing.error) <= weighing.bound + finest
+    usual = by_group(sweep, np.nan_to_num(weighing.error))
+    return same & (criteria.tells * finest < usual)
 
 
 def _smallest_that_tell(

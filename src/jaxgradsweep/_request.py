@@ -238,7 +238,8 @@ def _inside(value: Any) -> list[Any]:
     if isinstance(value, (list, tuple, set, frozenset)):
         return list(value)
     if isinstance(value, (type, types.ModuleType, jax.Array)) or callable(getattr(value, "lower", None)):
-        return [value.__wrapped__] if hasattr(value, "__wrapped__") else []  # of a jitted function, what it wraps
+        inner = getattr(value, "__wrapped__", None)  # of a jitted function, what it wraps
+        return [] if inner is None else [inner]
     return list(getattr(value, "__dict__", {}).values())
 
 

@@ -89,7 +89,7 @@ def _guilty(i: int, weighing: Weighing, identity: Identity | None) -> tuple[Opin
         return opinion, reason
     other = Opinion(identity.opinion[i])
     if opinion is Opinion.AGAINST:
-        if reason is Reason.KINK or reason is Reason.NAN_CLAIM or other is Opinion.AGAINST:
+        if reason in (Reason.KINK, Reason.NAN_CLAIM) or other is Opinion.AGAINST or identity.agrees[i]:
             return opinion, reason
         if identity.point_only[i]:
             return opinion, Reason.POINT_ONLY
