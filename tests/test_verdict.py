@@ -236,8 +236,8 @@ def test_strong_noise_is_named():
 
 
 def rounded(x):
-    """A staircase of step 1/16 along a slope of one: its derivative is zero almost everywhere."""
-    return jnp.floor(16 * x) / 16
+    """A staircase of step 1/1024 along a slope of one: its derivative is zero almost everywhere."""
+    return jnp.floor(1024 * x) / 1024
 
 
 def test_a_staircase_with_the_slope_of_its_trend_is_quantised():

@@ -34,7 +34,7 @@ class Fit:
         derivative: phi'(0), extrapolated to h = 0.
         uncertainty: its error bar; 99 % of smooth functions lie within.
         noise: measured standard deviation of phi.
-        noise_ratio: the same as a multiple of what rounding the outputs alone would give.
+        noise_ratio: what was taken for it, as a multiple of what rounding the outputs alone would give.
         order: truncation order of D(h), 2 for a smooth function.
         order_error: standard error of `order`.
         coefficient: c in D(h) = phi' + c h^order.
@@ -126,7 +126,8 @@ def _fit(sweep: Sweep) -> Fit:
     smooth = np.isfinite(shape["order"]) & (shape.pop("order_step") < h[noises.onset])
     low_precision = trend & (quantised | (apart & ~smooth)) & (level < LOW_PRECISION * size)
     chosen = prefer(coarse, fine, low_precision)
-    noise = chosen.inflation[:, None] * np.where(low_precision[:, None], upper, lower)
+    measured = np.where(low_precision[:, None], upper, lower)
+    noise = chosen.inflation[:, None] * measured
     column = chosen.start[:, None]
     shape = truncation(h, half, noise)
     del shape["order_step"]
@@ -140,7 +141,7 @@ def _fit(sweep: Sweep) -> Fit:
     return Fit(
         derivative=np.where(np.isfinite(chosen.uncertainty), chosen.value, np.nan),
         uncertainty=np.maximum(chosen.uncertainty, np.where(low_precision, 0, COVERAGE * hidden / h[-1])),
-        noise=np.sqrt(2) * np.take_along_axis(noise, column, axis=1)[:, 0],
+        noise=np.sqrt(2) * np.take_along_axis(measured, column, axis=1)[:, 0],
         noise_ratio=np.take_along_axis(noise / floor, column, axis=1)[:, 0],
         reach=h[chosen.start],
         kink=kink.value,

@@ -152,11 +152,12 @@ def explained(sweep: Sweep, fit: Fit) -> np.ndarray:
     """Whether the claim follows phi, to within the height of the nearest jump, at all steps beyond that jump.
 
     So does the derivative of what a loose iteration approximates: between two jumps the slope is another, over many it
-    is the claimed one.
+    is the claimed one. A single jump beside the measured slope must not explain it already.
     """
     rest = np.abs(sweep.difference / 2 - sweep.claimed[:, None] * sweep.steps)
     beyond = (sweep.steps[None] > fit.jump_distance[:, None]) & np.isfinite(rest)
-    return np.all((rest <= 2 * fit.jump_size[:, None]) | ~beyond, axis=1)
+    alone = np.abs(sweep.difference / 2 - fit.derivative[:, None] * sweep.steps) > 0.75 * fit.jump_size[:, None]
+    return np.all((rest <= 2 * fit.jump_size[:, None]) | ~beyond, axis=1) & np.any(alone & beyond, axis=1)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -169,6 +170,8 @@ class Identity:
         bound: its bound.
         step: its step.
         agrees: whether its finest step finds the sweep's discrepancy, within both bounds and far outside its own.
+        pooled: opinion of all directions of a leaf together, where a tolerance was asked for that this witness resolves
+            and both witnesses agree along every direction.
         point_only: whether everything fits once the claim at x itself is replaced by the sweep's derivative.
     """
 
@@ -177,6 +180,7 @@ class Identity:
     bound: np.ndarray
     step: np.ndarray
     agrees: np.ndarray
+    pooled: np.ndarray
     point_only: np.ndarray
 
 
@@ -188,30 +192,47 @@ def confront(sweep: Sweep, fit: Fit, weighing: Weighing, segments: Segments, cri
         change = sweep.difference[:, columns] / (2 * h)
         noise = np.sqrt(2) * fit.noise_ratio[:, None] * sweep.roundoff[:, columns] / (2 * h)
 
-        def read(integral: np.ndarray, rough: np.ndarray) -> tuple[np.ndarray, ...]:
+        def read(
+            integral: np.ndarray, rough: np.ndarray
+        ) -> tuple[np.ndarray, np.ndarray, tuple[np.ndarray, np.ndarray]]:
             error = integral / (2 * h) - change
             quadrature = np.abs(integral - rough) / (2 * h)
             size = np.maximum(np.abs(integral / (2 * h)), np.nan_to_num(sweep.size)[:, None])
             bound = 3 * (quadrature + noise) + criteria.rounding * size
-            return *_smallest_that_tell(error, bound, weighing, criteria), _confirms(
-                error, bound, sweep, weighing, criteria
-            )
+            return *_smallest_that_tell(error, bound, weighing, criteria), _finest(error, bound)
 
-        opinion, best, agrees = read(segments.integral, segments.rough)
+        opinion, best, finest = read(segments.integral, segments.rough)
         slip = h * np.where(np.isfinite(weighing.error), weighing.error, 0)[:, None]
         mended, _, _ = read(segments.integral - segments.centre[0] * slip, segments.rough - segments.centre[1] * slip)
+    agrees, pooled = _together(finest, sweep, weighing, criteria)
     point_only = (weighing.opinion == Opinion.AGAINST) & (opinion != Opinion.AGAINST) & (mended == Opinion.FOR)
-    return Identity(opinion, best[0], best[1], segments.steps[best[2].astype(int)], agrees, point_only)
+    return Identity(opinion, best[0], best[1], segments.steps[best[2].astype(int)], agrees, pooled, point_only)
 
 
-def _confirms(error: np.ndarray, bound: np.ndarray, sweep: Sweep, weighing: Weighing, criteria: Criteria) -> np.ndarray:
-    """Whether the step with the finest bound finds the sweep's discrepancy again."""
+def _finest(error: np.ndarray, bound: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Error and bound at the step with the finest bound."""
     column = np.argmin(np.where(np.isfinite(error), bound, np.inf), axis=1)
     rows = np.arange(len(error))
-    found, finest = error[rows, column], bound[rows, column]
-    same = np.abs(found - weighing.error) <= weighing.bound + finest
-    usual = by_group(sweep, np.nan_to_num(weighing.error))
-    return same & (criteria.tells * finest < usual)
+    return error[rows, column], bound[rows, column]
+
+
+def _together(
+    finest: tuple[np.ndarray, np.ndarray], sweep: Sweep, weighing: Weighing, criteria: Criteria
+) -> tuple[np.ndarray, np.ndarray]:
+    """Whether the identity finds the sweep's discrepancy again, and what all directions of a leaf then say together."""
+    error, bound = finest
+    same = np.abs(error - weighing.error) <= weighing.bound + bound
+    agrees = same & (criteria.tells * bound < by_group(sweep, np.nan_to_num(weighing.error)))
+    pooled = np.full(len(error), int(Opinion.OPEN))
+    if criteria.rtol is not None:
+        usual, spread = by_group(sweep, np.nan_to_num(error)), by_group(sweep, np.nan_to_num(bound))
+        limit = criteria.rtol * by_group(sweep, weighing.scale)
+        unanimous = by_group(sweep, (~same).astype(float)) == 0
+        pooled = np.where(unanimous & (usual + spread <= limit), int(Opinion.FOR), pooled)
+        pooled = np.where(
+            unanimous & (usual > limit) & (usual > criteria.margin * spread), int(Opinion.AGAINST), pooled
+        )
+    return agrees, pooled
 
 
 def _smallest_that_tell(

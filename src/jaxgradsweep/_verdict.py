@@ -95,6 +95,9 @@ def _guilty(i: int, weighing: Weighing, identity: Identity | None) -> tuple[Opin
             return opinion, Reason.POINT_ONLY
         return Opinion.OPEN, Reason.SCALES
     settles = reason not in (Reason.KINK, Reason.JUMP, Reason.NOT_FINITE, Reason.SCALES, Reason.QUANTISED)
+    if opinion is Opinion.OPEN and settles and identity.pooled[i] != Opinion.OPEN:
+        together = Opinion(identity.pooled[i])
+        return together, Reason.IDENTITY if together is Opinion.FOR else Reason.MISMATCH
     if opinion is Opinion.OPEN and settles and other is Opinion.FOR:
         return Opinion.FOR, Reason.IDENTITY
     if opinion is Opinion.OPEN and settles and other is Opinion.AGAINST and weighing.significant[i]:
@@ -112,6 +115,9 @@ def _decide(
     def those(group: list[int], opinion: Opinion) -> list[int]:
         return [i for i in group if said[i][0] is opinion]
 
+    stairs = [i for i in said if weighing.reason[i] is Reason.SCALES]
+    if stairs and those(list(said), Opinion.AGAINST):
+        return Verdict.UNRESOLVED, Reason.SCALES, stairs[0]  # seen along one direction, it is there along all
     for group in groups.values():
         against, speak_for = those(group, Opinion.AGAINST), those(group, Opinion.FOR)
         if any(said[i][1] is Reason.KINK for i in against) and len(those(list(said), Opinion.AGAINST)) < len(said):
