@@ -6,8 +6,8 @@ import jax
 import numpy as np
 
 from jaxgradsweep._criteria import criteria_for
-from jaxgradsweep._examination import Instrument, grid_for
 from jaxgradsweep._fit import fit
+from jaxgradsweep._instrument import Instrument, grid_for
 from jaxgradsweep._probe import BASIS, BASIS_LEAF, basis
 from jaxgradsweep._progress import reporter
 from jaxgradsweep._request import Settings, check_args

@@ -11,140 +11,21 @@ import jax
 import numpy as np
 
 from jaxgradsweep import _sweep
-from jaxgradsweep._criteria import Criteria, criteria_for
-from jaxgradsweep._fit import Fit, fit
-from jaxgradsweep._opinion import Identity, Weighing, confront, weigh
-from jaxgradsweep._probe import COMPONENT, LEAF, PART, REST, Probes, draw, step_grid
+from jaxgradsweep._criteria import criteria_for
+from jaxgradsweep._fit import fit
+from jaxgradsweep._instrument import Instrument, Look, grid_for
+from jaxgradsweep._probe import LEAF, PART, REST, step_grid
 from jaxgradsweep._progress import Tick, reporter
 from jaxgradsweep._report import Report, classic_figures
 from jaxgradsweep._request import Settings, check_args, check_steps, require_moving
 from jaxgradsweep._subject import Subject, prepare
-from jaxgradsweep._sweep import Segments, Sweep
 from jaxgradsweep._tree import split
-from jaxgradsweep._verdict import Finding, judge
+from jaxgradsweep._verdict import Finding
 from jaxgradsweep._wording import NOTES, TIE, Reason, Verdict, advice_for
 
-MORE_DIRECTIONS = 2  # further directions of each scale in a second look
-FARTHER = 3  # where a function raises at far points, so many steps are dropped at a time
 REFINE = 10.0  # a detection limit so many times coarser than the finest tolerance is worth larger steps
 OUTWARD = (Reason.ROUNDOFF, Reason.TRUNCATION, Reason.NOISE)  # what larger steps may decide
-SEGMENT_END = 2.0**-36  # the identity is asked at every second step down to here
 SEVERITY = {Verdict.CORRECT: 0, Verdict.UNRESOLVED: 1, Verdict.WRONG: 2}
-
-
-@dataclasses.dataclass(frozen=True)
-class Look:
-    """All that was measured so far, and what follows from it."""
-
-    probes: Probes
-    sweep: Sweep
-    segments: Segments | None
-    criteria: Criteria
-
-    @functools.cached_property
-    def fit(self) -> Fit:
-        return fit(self.sweep)
-
-    @functools.cached_property
-    def weighing(self) -> Weighing:
-        return weigh(self.sweep, self.fit, self.criteria)
-
-    @functools.cached_property
-    def identity(self) -> Identity | None:
-        if self.segments is None:
-            return None
-        return confront(self.sweep, self.fit, self.weighing, self.segments, self.criteria)
-
-    def findings(self, subject: Subject) -> list[Finding]:
-        names = (subject.point.paths, subject.point.shapes, subject.dtypes)
-        return judge(names, self.sweep, self.fit, self.weighing, self.identity, self.criteria)
-
-
-class Instrument:
-    """Measures one subject: knows its settings, counts evaluations, and stays where the function does not raise."""
-
-    def __init__(self, subject: Subject, settings: Settings, criteria: Criteria, tick: Tick) -> None:
-        self.subject, self.settings, self.criteria, self.tick = subject, settings, criteria, tick
-        self.chunk = _sweep.chunk_of_steps(subject.point.moving, settings.batch_size, settings.memory)
-        self.evaluations, self.notes = 0, []
-
-    def draw(self, leaves: list[int], scale: int, numbers: range) -> Probes:
-        return draw(self.subject.point.paths, leaves, scale, numbers, self.settings.key)
-
-    def measure(self, probes: Probes, steps: np.ndarray, what: str) -> Sweep:
-        """A sweep; where the function raises at far points, without the steps that reach them."""
-        self.tick(what, 0, len(probes))
-        for dropped in range(0, len(steps), FARTHER):
-            try:
-                sweep = self._measure(probes, steps[dropped:], what)
-            except Exception:
-                if dropped == 0:
-                    self._measure(probes, np.zeros(1))  # raises the user's own error, if it is raised at x
-                continue
-            if dropped == 0:
-                return sweep
-            self.notes.append(NOTES["reach"].format(step=steps[dropped]))
-            rows = np.arange(len(probes))
-            lost = dataclasses.replace(sweep, steps=steps[:dropped], **_sweep.nothing(len(probes), dropped))
-            return _sweep.extend(sweep, rows, lost)
-        return self._measure(probes, steps)
-
-    def _measure(self, probes: Probes, steps: np.ndarray, what: str | None = None) -> Sweep:
-        subject = self.subject
-
-        def tick(done: int) -> None:
-            if what is not None:
-                self.tick(what, done, len(probes))
-
-        self.evaluations += len(probes) * -(-len(steps) // self.chunk) * (2 * self.chunk + 1)
-        paths = subject.point.paths
-        return _sweep.measure(subject.claim, subject.arrays, paths, probes, steps, self.chunk, subject.eps, tick)
-
-    def same_twice(self, look: Look) -> bool:
-        """Whether the same compiled program gives the same numbers again."""
-        steps = look.sweep.steps
-        last = steps[(len(steps) - 1) // self.chunk * self.chunk :]  # the same points in the same lanes of the vmap
-        again = self._measure(look.probes.rows(slice(0, 1)), last)
-        pairs = [(again.difference, look.sweep.difference), (again.forward, look.sweep.forward)]
-        return all(np.array_equal(a[0], b[0, -a.shape[1] :], equal_nan=True) for a, b in pairs)
-
-    def look(self, probes: Probes, steps: np.ndarray) -> Look:
-        return Look(probes, self.measure(probes, steps, "first look"), None, self.criteria)
-
-    def look_again(self, look: Look, leaves: list[int], steps: np.ndarray) -> Look:
-        """More directions at the leaf's scale, each component's own scale, and the segment identity."""
-        count = self.settings.count
-        more = [
-            self.draw(leaves, LEAF, range(count, count + MORE_DIRECTIONS)),
-            self.draw(leaves, COMPONENT, range(max(count, MORE_DIRECTIONS))),
-        ]
-        new = Probes(*(np.concatenate(parts) for parts in zip(*(vars(p).values() for p in more), strict=True)))
-        probes = Probes(*(np.concatenate(p) for p in zip(vars(look.probes).values(), vars(new).values(), strict=True)))
-        sweep = _sweep.join_probes([look.sweep, self.measure(new, steps, "second look")])
-        return Look(probes, sweep, self.integrate(probes, np.isin(probes.leaf, leaves), steps), self.criteria)
-
-    def integrate(self, probes: Probes, rows: np.ndarray, steps: np.ndarray) -> Segments | None:
-        """The claim integrated along some of the probes; None where it is known at x only."""
-        subject = self.subject
-        chosen = steps[(steps <= 1) & (steps >= SEGMENT_END)][::2]
-        if not subject.claim.callable or not len(chosen):
-            return None
-        try:
-            found = _sweep.integrate(subject.claim, subject.arrays, probes.rows(rows), chosen, self.chunk)
-        except Exception:  # the claim raises somewhere along the segments: it says nothing there
-            return None
-        wide = np.full((2, len(probes), len(chosen)), np.nan)
-        wide[:, rows] = found.integral, found.rough
-        return dataclasses.replace(found, integral=wide[0], rough=wide[1])
-
-    def look_outward(self, look: Look, leaves: list[int]) -> Look:
-        """Larger steps, for leaves that no step inside could decide."""
-        rows = np.isin(look.probes.leaf, leaves)
-        try:
-            outer = self.measure(look.probes.rows(rows), step_grid(52, outward=True), "larger steps")
-        except Exception:  # the function raises at every larger step
-            return look
-        return Look(look.probes, _sweep.extend(look.sweep, rows, outer), look.segments, self.criteria)
 
 
 def examine(
@@ -273,13 +154,6 @@ def refined(instrument: Instrument, look: Look, findings: list[Finding]) -> tupl
     again = wider.findings(instrument.subject)
     gains = all(again[i].resolution < findings[i].resolution for i in coarse)
     return (wider, again) if gains else (look, findings)
-
-
-def grid_for(subject: Subject, settings: Settings) -> np.ndarray:
-    """The steps asked for, or those that suit the precision."""
-    if settings.steps is not None:
-        return check_steps(settings.steps)
-    return step_grid(subject.bits)
 
 
 def changing(finding: Finding) -> Finding:
