@@ -109,7 +109,11 @@ def sweep_network(activation: str, dtype: str, seed: int) -> tuple[jgs.Report, n
     report = jgs.check_grad(loss, (point, *batch), grad=claimed, dtype=setting, directions=PROBES, key=seed)
     with _sweep.precision(setting):
         probes = _probe.draw(report.sweep.paths, [0], _probe.LEAF, range(PROBES), seed)
-        draw = jax.jit(lambda seed: _sweep.tangent([jnp.asarray(point)], 0, _probe.LEAF, 0, seed)[0])
+        draw = jax.jit(
+            lambda seed: _sweep.tangent(
+                [jnp.asarray(point)], [_probe.scales_of(jnp.asarray(point))], 0, _probe.LEAF, 0, seed
+            )[0]
+        )
         directions = np.stack([draw(seed) for seed in probes.seed])
         differences = central_differences(loss, point, batch, directions)
     truth = np.sum(directions.astype(float) * gradient, axis=1)
@@ -190,7 +194,7 @@ def by_jaxgradsweep(fun: Counted, x: float) -> Estimate:
         scale = _probe.SCALES.index(report.sweep.scale[row])
         number = sum(report.sweep.scale[i] == report.sweep.scale[row] for i in range(row))
         seed = _probe.seed_words(0, f"{report.sweep.paths[0]}/{_probe.SCALES[scale]}", number)
-        direction = float(_sweep.tangent([jnp.asarray(x)], 0, scale, 0, seed)[0])
+        direction = float(_sweep.tangent([jnp.asarray(x)], [_probe.scales_of(jnp.asarray(x))], 0, scale, 0, seed)[0])
     return finding.estimate / direction, finding.uncertainty / abs(direction)
 
 

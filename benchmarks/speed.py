@@ -202,8 +202,10 @@ def fresh(function: str, checker: str) -> list[float]:
 class Counter:
     """A function that counts its calls: each is a trace, since compiled code does not come back to Python.
 
-    Not a closure over a number: a check compiles anew when what a function reads from outside has changed.
+    With slots, since a check compiles anew when what a function reads from outside, attributes included, has changed.
     """
+
+    __slots__ = ("__weakref__", "calls", "fun")
 
     def __init__(self, fun: Callable) -> None:
         self.fun, self.calls = fun, 0

@@ -17,12 +17,15 @@ from jaxgradsweep._probe import (
     direction,
     draw,
     random_bytes,
+    scales_of,
     seed_words,
     step_grid,
 )
 from jaxgradsweep._sweep import tangent
 
-drawn = jax.jit(lambda leaf, seed, scale, index: direction(leaf, random_bytes(seed, leaf.size), scale, index))
+drawn = jax.jit(
+    lambda leaf, seed, scale, index: direction(leaf, scales_of(leaf), random_bytes(seed, leaf.size), scale, index)
+)
 tangent_of = jax.jit(tangent)
 cotangents_of = jax.jit(cotangents)
 

@@ -99,21 +99,27 @@ def root_mean_square(x: jax.Array) -> jax.Array:
     return largest * jnp.sqrt(jnp.mean((size / unit) ** 2))
 
 
-def direction(leaf: jax.Array, random: jax.Array, scale: jax.Array, index: jax.Array) -> jax.Array:
-    """A tangent for one leaf: random, of the leaf's own dtype, at the given kind of scale."""
+def scales_of(leaf: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """The power of two near a leaf's RMS, and those near each of its components (the leaf's own where one is zero)."""
     size = jnp.abs(leaf).astype(wide_dtype())
     overall = power_of_two_near(root_mean_square(size))
-    own = jnp.where(size > 0, power_of_two_near(size), overall)
-    mantissa = short_mantissa(random[: leaf.size].reshape(leaf.shape))
+    return overall, jnp.where(size > 0, power_of_two_near(size), overall)
+
+
+def direction(
+    leaf: jax.Array, scales: tuple[jax.Array, jax.Array], random: jax.Array, scale: jax.Array, index: jax.Array
+) -> jax.Array:
+    """A tangent for one leaf: random, of the leaf's own dtype, at the given kind of scale."""
+    overall, own = scales
+    bits = random[: leaf.size].reshape(leaf.shape)
+    mantissa = short_mantissa(bits)
     only = (jnp.arange(leaf.size) == index % leaf.size).reshape(leaf.shape)
     alone = (scale == BASIS) | (scale == BASIS_LEAF)
     if jnp.issubdtype(leaf.dtype, jnp.complexfloating):
-        imaginary = short_mantissa((random >> 4)[: leaf.size].reshape(leaf.shape))
-        mantissa, only = mantissa + 1j * imaginary, only * jnp.where(index < leaf.size, 1, 1j)
+        mantissa, only = mantissa + 1j * short_mantissa(bits >> 4), only * jnp.where(index < leaf.size, 1, 1j)
     value = jnp.where((scale == COMPONENT) | (scale == BASIS), own, overall) * jnp.where(alone, only, mantissa)
-    half = (random[: leaf.size] & 128).reshape(leaf.shape) > 0
-    value = jnp.where(scale == PART, half, True) * jnp.where(scale == REST, ~half, True) * value
-    return value.astype(leaf.dtype)
+    half = (bits & 128) > 0
+    return (jnp.where(scale == PART, half, True) * jnp.where(scale == REST, ~half, True) * value).astype(leaf.dtype)
 
 
 def random_bytes(seed: jax.Array, count: int) -> jax.Array:

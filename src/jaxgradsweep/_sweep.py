@@ -18,7 +18,7 @@ import numpy as np
 from jax.core import Tracer
 
 from jaxgradsweep._claim import Claim, linearise, norm, outputs, scalar, widen_array
-from jaxgradsweep._probe import MAX_STEPS, SCALES, Probes, cotangents, direction, random_bytes
+from jaxgradsweep._probe import MAX_STEPS, SCALES, Probes, cotangents, direction, random_bytes, scales_of
 from jaxgradsweep._request import TRACED
 from jaxgradsweep._tree import wide_dtype
 
@@ -175,6 +175,7 @@ def _sweep(
     claim: Claim, chunk: int, moving: Any, held: Any, values: Any, rows: Any, steps: Any, counts: Any
 ) -> dict[str, Any]:
     moving = [jnp.asarray(leaf) for leaf in moving]
+    scales = [scales_of(leaf) for leaf in moving]
     out, pairing = linearise(claim, moving, held, values)
     also = jnp.isfinite(scalar(claim, moving, held)) if claim.kind == "hvp" else True  # not only the gradient
     wide = wide_dtype()
@@ -184,7 +185,7 @@ def _sweep(
 
     def one_probe(i: Any, found: dict[str, Any]) -> dict[str, Any]:
         leaf, scale, index, seed = (row[i] for row in rows)
-        v = tangent(moving, leaf, scale, index, seed)
+        v = tangent(moving, scales, leaf, scale, index, seed)
         u = cotangents(out, seed, scale)
         claimed, size = pairing(v, u)
 
@@ -200,11 +201,17 @@ def _sweep(
     return jax.lax.fori_loop(0, counts[0], one_probe, found)
 
 
-def tangent(moving: Sequence[jax.Array], leaf: Any, scale: Any, index: Any, seed: Any) -> list[jax.Array]:
+def tangent(
+    moving: Sequence[jax.Array], scales: Sequence[Any], leaf: Any, scale: Any, index: Any, seed: Any
+) -> list[jax.Array]:
     """The direction of one probe: zero but in the leaf that it moves."""
     random = random_bytes(seed, max(x.size for x in moving))
-    drawn = [direction(x, random, scale, index) for x in moving]
-    return [jnp.where(leaf == i, v, jnp.zeros_like(v)) for i, v in enumerate(drawn)]
+
+    def draw(x: jax.Array, own: Any, number: int) -> jax.Array:
+        drawn = functools.partial(direction, x, own, random, scale, index)
+        return jax.lax.cond(leaf == number, drawn, lambda: jnp.zeros_like(x))
+
+    return [draw(x, own, number) for number, (x, own) in enumerate(zip(moving, scales, strict=True))]
 
 
 def displaced(moving: Sequence[jax.Array], v: Sequence[jax.Array], t: jax.Array) -> list[jax.Array]:
@@ -298,6 +305,7 @@ def _segments(
     claim: Claim, batch: int, moving: Any, held: Any, values: Any, rows: Any, steps: Any, counts: Any
 ) -> jax.Array:
     moving = [jnp.asarray(leaf) for leaf in moving]
+    scales = [scales_of(leaf) for leaf in moving]
     out, _ = linearise(claim, moving, held, values)
     wide = wide_dtype()
     rules = [np.polynomial.legendre.leggauss(n) for n in NODES]
@@ -306,7 +314,7 @@ def _segments(
 
     def one_probe(i: Any, found: jax.Array) -> jax.Array:
         leaf, scale, index, seed = (row[i] for row in rows)
-        v = tangent(moving, leaf, scale, index, seed)
+        v = tangent(moving, scales, leaf, scale, index, seed)
         u = cotangents(out, seed, scale)
 
         def claimed(t: jax.Array) -> jax.Array:
