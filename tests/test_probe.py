@@ -23,10 +23,18 @@ from jaxgradsweep._probe import (
 )
 from jaxgradsweep._sweep import tangent
 
-drawn = jax.jit(
-    lambda leaf, seed, scale, index: direction(leaf, scales_of(leaf), random_bytes(seed, leaf.size), scale, index)
-)
-tangent_of = jax.jit(tangent)
+
+@jax.jit
+def drawn(leaf, seed, scale, index):
+    return direction(leaf, scales_of(leaf), random_bytes(seed, leaf.size), scale, index)
+
+
+@jax.jit
+def tangent_of(moving, *probe):
+    moving = [jnp.asarray(leaf) for leaf in moving]
+    return tangent(moving, [scales_of(leaf) for leaf in moving], *probe)
+
+
 cotangents_of = jax.jit(cotangents)
 
 
