@@ -16,6 +16,7 @@ class Criteria:
         margin: a discrepancy accuses only from so many times its bound on.
         least_kink: smallest jump of slopes that counts as a kink, relative.
         beyond_kink: a claim at a kink accuses from so many half widths of the kink on.
+        kinked: second differences that grow with h to the power of one, to within this, come from a kink.
         dense: second differences that grow with a power of h between these two come from dense kinks.
         rounded: a function that moves by noise of at most so many roundings is constant, and a claim of at most so many
             roundings of its value is zero.
@@ -35,6 +36,7 @@ class Criteria:
     margin: float = 3.0
     least_kink: float = 1e-6
     beyond_kink: float = 1.5
+    kinked: float = 0.15
     dense: tuple[float, float] = (1.15, 1.85)
     rounded: float = 1e4
     missing: float = 0.1

@@ -98,7 +98,7 @@ def fit(sweep: Sweep) -> Fit:
         unit = np.where((size > 0) & np.isfinite(size), np.exp2(np.floor(np.log2(np.where(size > 0, size, 1)))), 1)
         scaled = {name: getattr(sweep, name) / unit[:, None] for name in PER_STEP}
         found = _fit(dataclasses.replace(sweep, **scaled))
-    return dataclasses.replace(found, **{name: getattr(found, name) * unit for name in WITH_UNITS})
+        return dataclasses.replace(found, **{name: getattr(found, name) * unit for name in WITH_UNITS})
 
 
 def _fit(sweep: Sweep) -> Fit:

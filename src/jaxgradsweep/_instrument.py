@@ -47,7 +47,8 @@ class Look:
 
     def findings(self, subject: Subject) -> list[Finding]:
         names = (subject.point.paths, subject.point.shapes, subject.dtypes)
-        return judge(names, self.sweep, self.fit, self.weighing, self.identity, self.criteria)
+        alone = subject.claim.kind == "grad"
+        return judge(names, self.sweep, self.fit, self.weighing, self.identity, self.criteria, alone=alone)
 
 
 class Instrument:

@@ -49,7 +49,8 @@ def _weigh(sweep: Sweep, fit: Fit, criteria: Criteria) -> Weighing:
     error = sweep.claimed - fit.derivative
     size = np.nan_to_num(sweep.size, posinf=0)
     measured = by_group(sweep, np.nan_to_num(fit.derivative))
-    size = np.where(size > criteria.missing * measured, size, measured)
+    more = measured / np.maximum(by_group(sweep, np.nan_to_num(sweep.claimed)), np.finfo(float).tiny)
+    size = np.where(size > criteria.missing * measured, size * np.clip(more, 1, 1 / criteria.missing), measured)
     hidden = np.where(fit.low_precision, fit.noise / (sweep.eps * np.maximum(fit.magnitude, np.finfo(float).tiny)), 1)
     rounding = criteria.rounding * np.clip(hidden, 1, 2.0**29)
     bound = fit.uncertainty + rounding * (np.nan_to_num(sweep.size, posinf=0) + fit.variation)
@@ -102,6 +103,7 @@ def _opinions(
             (~sweep.finite | one_sided, Opinion.OPEN, Reason.NOT_FINITE),
             (kink & fits & outside & ~claimless, Opinion.AGAINST, Reason.KINK),
             (kink & (fits | claimless), Opinion.OPEN, Reason.KINK),
+            (~fits & (np.abs(fit.bend_order - 1) < criteria.kinked), Opinion.OPEN, Reason.KINK),
             (jump & (~fine | np.isinf(fit.kink_uncertainty)), Opinion.OPEN, Reason.JUMP),
             (singular, Opinion.OPEN, Reason.SINGULAR),
             (claimless & fine, Opinion.AGAINST, Reason.NAN_CLAIM),

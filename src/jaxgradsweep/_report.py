@@ -193,6 +193,21 @@ class Report:
         finally:
             partial.unlink(missing_ok=True)
 
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> "Report":
+        """Read a report that `save` wrote.
+
+        Args:
+            path: Where it is.
+
+        Returns:
+            The report.
+
+        Raises:
+            ValueError: The file holds something else.
+        """
+        return cls.from_json(Path(path).read_text(encoding="utf-8"))
+
     def raise_unless_correct(self) -> None:
         """Do nothing if the verdict is `CORRECT`.
 

@@ -22,7 +22,7 @@ from jaxgradsweep._claim import (
 )
 from jaxgradsweep._request import captured, check_leaves, check_output, check_values
 from jaxgradsweep._tree import Point, Same, is_inexact, map_arrays, split, widen
-from jaxgradsweep._wording import NOTES
+from jaxgradsweep._wording import NOT_TRACED, NOTES
 
 NOT_TRACEABLE = (
     jax.errors.ConcretizationTypeError,
@@ -118,7 +118,11 @@ def prepare(
         seen = inspect(claim, _shapes(point))
     except NOT_TRACEABLE:
         claim, point = attempt(hold_static=True)
-        seen = inspect(claim, _shapes(point))
+        try:
+            seen = inspect(claim, _shapes(point))
+        except NOT_TRACEABLE as error:
+            error.add_note(NOT_TRACED)
+            raise
     claim, derivative, notes = seen.claim, seen.derivative, seen.notes
     values: list[Any] = []
     if by_value:
@@ -246,14 +250,17 @@ def _derivative(claim: Claim, moving: Any, held: Any) -> list[Any] | None:
     """The leaves that the user's rule returns, where they must look like the point."""
     args = claim.layout.join(moving, held)
     if claim.kind == "grad":
-        return _named(lambda: moving_leaves(claim.layout, claim.ask(*args)))
+        gradient = claim.ask(*args)
+        return _named(lambda: moving_leaves(claim.layout, gradient))
     if claim.kind == "vjp":
         out, pull = claim.ask(*args)[:2]
         ones = [jnp.ones_like(y) for y in jax.tree.leaves(out) if is_inexact(y)]
-        return _named(lambda: pulled_leaves(claim.layout, pull(fill_cotangent(out, ones))))
+        cotangents = pull(fill_cotangent(out, ones))
+        return _named(lambda: pulled_leaves(claim.layout, cotangents))
     tangent = fill_tangent(claim.layout, moving, held)
     if claim.kind == "hvp":
-        return _named(lambda: moving_leaves(claim.layout, claim.ask(args, tangent)))
+        product = claim.ask(args, tangent)
+        return _named(lambda: moving_leaves(claim.layout, product))
     value, change = claim.ask(args, tangent)[:2]
     for path, y in jax.tree_util.tree_flatten_with_path(value)[0]:
         if is_inexact(y):

@@ -11,6 +11,7 @@ from jaxgradsweep._opinion import Identity, Opinion, Weighing
 from jaxgradsweep._sweep import Sweep
 from jaxgradsweep._wording import INSIDE, OUTSIDE, Reason, Verdict, advice_for
 
+ROUGH = (Reason.KINK, Reason.JUMP, Reason.SCALES)  # open for what the function does, not for want of precision
 FLOAT32 = 2.0**-28  # noise above this share of phi, and of rounded values, is that of float32
 
 
@@ -70,12 +71,14 @@ def judge(
     weighing: Weighing,
     identity: Identity | None,
     criteria: Criteria,
+    *,
+    alone: bool,
 ) -> list[Finding]:
-    """One finding per leaf: the opinions of its probes put together."""
+    """One finding per leaf: the opinions of its probes put together. `alone`: F is a single number."""
     findings = []
     for leaf, (path, shape, dtype) in enumerate(zip(*names, strict=True)):
         rows = np.flatnonzero(sweep.leaf == leaf)
-        verdict, reason, row = _decide(rows, sweep, weighing, identity)
+        verdict, reason, row = _decide(rows, sweep, weighing, identity, alone)
         findings.append(
             _finding((path, shape, dtype), rows, row, verdict, reason, sweep, fit, weighing, identity, criteria)
         )
@@ -106,7 +109,7 @@ def _guilty(i: int, weighing: Weighing, identity: Identity | None) -> tuple[Opin
 
 
 def _decide(
-    rows: np.ndarray, sweep: Sweep, weighing: Weighing, identity: Identity | None
+    rows: np.ndarray, sweep: Sweep, weighing: Weighing, identity: Identity | None, alone: bool
 ) -> tuple[Verdict, Reason, int]:
     """Verdict, reason and deciding row of one leaf."""
     said = {int(i): _guilty(int(i), weighing, identity) for i in rows}
@@ -120,7 +123,7 @@ def _decide(
         return Verdict.UNRESOLVED, Reason.SCALES, stairs[0]  # seen along one direction, it is there along all
     for group in groups.values():
         against, speak_for = those(group, Opinion.AGAINST), those(group, Opinion.FOR)
-        if any(said[i][1] is Reason.KINK for i in against) and len(those(list(said), Opinion.AGAINST)) < len(said):
+        if any(said[i][1] is Reason.KINK for i in against) and len(against) < len(group):
             continue  # at a kink, valid subgradients may lie outside along some directions, but not along all
         if (len(against) >= 2 and len(against) >= 2 * len(speak_for)) or len(against) == len(group) == 1:
             row = max(against, key=lambda i: _size(weighing.error[i]) / weighing.scale[i])
@@ -128,6 +131,9 @@ def _decide(
     everyone = list(said)
     if all(said[i][1] is Reason.KINK for i in those(everyone, Opinion.AGAINST)) and those(everyone, Opinion.AGAINST):
         return Verdict.UNRESOLVED, Reason.KINK, those(everyone, Opinion.AGAINST)[0]
+    rough = [i for i in everyone if said[i][0] is Opinion.OPEN and said[i][1] in ROUGH]
+    if rough and alone:  # a component close to its kink hardly moves at its own scale: what it adds is not seen there
+        return Verdict.UNRESOLVED, said[rough[0]][1], rough[0]
     if not those(everyone, Opinion.AGAINST):
         for group in groups.values():
             if those(group, Opinion.FOR) == group:
@@ -203,7 +209,7 @@ def _evidence(
         found["ratio"] = float(sweep.claimed[row] / fit.derivative[row])
     if np.isfinite(fit.reach[row]):
         found["largest trusted step"] = float(fit.reach[row])
-    if reason is Reason.KINK:
+    if reason is Reason.KINK and np.isfinite(fit.derivative[row]):
         half = fit.kink[row] / 2
         before, after = fit.derivative[row] - half, fit.derivative[row] + half
         found |= {"slope before": float(before + 0.0), "slope after": float(after + 0.0)}  # never -0

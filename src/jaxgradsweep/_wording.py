@@ -144,6 +144,10 @@ def advice_for(verdict: Verdict, reason: Reason, evidence: dict[str, float | str
         return template.split(". ", 1)[-1]
 
 
+NOT_TRACED = (
+    "jaxgradsweep evaluates the function at many points in one compiled program, so JAX must be able to trace it: "
+    "write it with jax.numpy and jax.lax, or wrap NumPy code with `jax.pure_callback`."
+)
 NOTES = {
     "fixed": "held fixed, since they are empty, or neither floating nor complex: {leaves}",
     "native": "evaluated as the arrays come, since the function does not run in float64 ({error})",
