@@ -205,9 +205,13 @@ def confront(sweep: Sweep, fit: Fit, weighing: Weighing, segments: Segments, cri
 
         opinion, best, finest = read(segments.integral, segments.rough)
         slip = h * np.where(np.isfinite(weighing.error), weighing.error, 0)[:, None]
-        mended, _, _ = read(segments.integral - segments.centre[0] * slip, segments.rough - segments.centre[1] * slip)
+        whole, rough = segments.integral - segments.centre[0] * slip, segments.rough - segments.centre[1] * slip
+        mended, _, _ = read(whole, rough)
+        apart = np.abs(whole - rough) / (2 * h)
+        scatter = np.median(np.where(np.isfinite(apart), apart, np.inf), axis=1)  # a claim that is noisy around x too
     agrees, pooled = _together(finest, sweep, weighing, criteria)
-    point_only = (weighing.opinion == Opinion.AGAINST) & (opinion != Opinion.AGAINST) & (mended == Opinion.FOR)
+    point_only = (weighing.opinion == Opinion.AGAINST) & (opinion == Opinion.OPEN) & (mended == Opinion.FOR)
+    point_only &= criteria.margin**2 * scatter < np.abs(weighing.error)
     return Identity(opinion, best[0], best[1], segments.steps[best[2].astype(int)], agrees, pooled, point_only)
 
 
