@@ -270,8 +270,8 @@ def test_an_unknown_setting_is_named_and_the_known_ones_are_listed():
 
 
 @pytest.mark.parametrize("dtype", ["float32", np.float64, None])
-def test_a_dtype_is_one_of_two_words(dtype):
-    with pytest.raises(ValueError, match=saying('`dtype` must be "float64" or "native"; got', repr(dtype))):
+def test_a_dtype_is_one_of_three_words(dtype):
+    with pytest.raises(ValueError, match=saying('`dtype` must be "float64", "native" or "both"; got', repr(dtype))):
         jgs.check_grad(smooth, (X,), dtype=dtype)
 
 

@@ -8,7 +8,7 @@ from importlib import metadata
 
 from jaxgradsweep._check import check_grad, check_hvp, check_jvp, check_vjp, estimate_grad
 from jaxgradsweep._criteria import Criteria
-from jaxgradsweep._report import Classic, DerivativeUnresolved, DerivativeWrong, Report
+from jaxgradsweep._report import Classic, DerivativeUnresolved, DerivativeWrong, Part, Report
 from jaxgradsweep._verdict import Finding
 from jaxgradsweep._wording import Reason, Verdict
 
@@ -20,6 +20,7 @@ __all__ = [
     "DerivativeUnresolved",
     "DerivativeWrong",
     "Finding",
+    "Part",
     "Reason",
     "Report",
     "Verdict",

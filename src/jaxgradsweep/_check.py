@@ -4,10 +4,11 @@ from collections.abc import Callable
 from typing import Any
 
 from jaxgradsweep._estimate import estimate, unit_claim
-from jaxgradsweep._examination import at_precision, examine
+from jaxgradsweep._examination import at_precision
 from jaxgradsweep._report import Report
 from jaxgradsweep._request import settings_from
 from jaxgradsweep._subject import Subject
+from jaxgradsweep._survey import survey
 
 
 def check_grad(
@@ -26,16 +27,19 @@ def check_grad(
     `phi(t) = f(x + t v)`, extrapolated from central differences over many steps.
 
     Args:
-        fun: scalar function of pytrees.
+        fun: scalar function of pytrees, or one that returns a dict of scalars, the terms of a sum: then every term is
+            checked, and their sum.
         args: its arguments, as a tuple. Leaves that are not floating or complex are held fixed.
         argnums: which of them to differentiate, as in `jax.grad`.
         has_aux: whether `fun` returns `(value, auxiliary)`.
         holomorphic: whether `fun` is holomorphic; then the claim is its complex derivative.
         grad: the claim: None for JAX's own gradient, a callable with `fun`'s arguments, or the values themselves, in
-            the structure of `args[argnums]`.
+            the structure of `args[argnums]`. For a dict of terms, that of their sum or a dict with one for each.
         **settings: keyword arguments common to all checks:
-            dtype: "float64" (default: evaluate in double precision, whatever the arrays and the x64 flag are) or
-                "native" (as the arrays come).
+            dtype: "float64" (default: evaluate in double precision, whatever the arrays and the x64 flag are),
+                "native" (as the arrays come), or "both": the formula in float64, the arithmetic as it ships, and how
+                well the two agree.
+            points: further points to check at, as a list of args tuples, or how many perturbations of `args`.
             rtol: how large a relative error matters; None (default): the measured detection limit.
             directions: random directions per leaf; None (default): 2, or 8 where `rtol` is set.
             steps: the grid of relative steps, each half of the one before.
@@ -61,7 +65,7 @@ def check_grad(
         'CORRECT'
     """
     known = settings_from(settings)
-    return examine(
+    return survey(
         "grad", fun, args, argnums=argnums, rule=grad, settings=known, has_aux=has_aux, holomorphic=holomorphic
     )
 
@@ -100,7 +104,7 @@ def check_vjp(
         Signature of `vjp` after `jax.test_util.check_vjp`.
     """
     known = settings_from(settings)
-    return examine("vjp", fun, args, argnums=argnums, rule=_callable("vjp", vjp), settings=known, has_aux=has_aux)
+    return survey("vjp", fun, args, argnums=argnums, rule=_callable("vjp", vjp), settings=known, has_aux=has_aux)
 
 
 def check_jvp(
@@ -137,7 +141,7 @@ def check_jvp(
         Signature of `jvp` after `jax.jvp`.
     """
     known = settings_from(settings)
-    return examine("jvp", fun, args, argnums=argnums, rule=_callable("jvp", jvp), settings=known, has_aux=has_aux)
+    return survey("jvp", fun, args, argnums=argnums, rule=_callable("jvp", jvp), settings=known, has_aux=has_aux)
 
 
 def check_hvp(
@@ -174,7 +178,7 @@ def check_hvp(
         Pearlmutter, Fast exact multiplication by the Hessian (1994).
     """
     known = settings_from(settings)
-    return examine("hvp", fun, args, argnums=argnums, rule=_callable("hvp", hvp), settings=known, has_aux=has_aux)
+    return survey("hvp", fun, args, argnums=argnums, rule=_callable("hvp", hvp), settings=known, has_aux=has_aux)
 
 
 def estimate_grad(
@@ -208,6 +212,8 @@ def estimate_grad(
         True
     """
     known = settings_from(settings)
+    if known.points is not None or known.dtype == "both":
+        raise ValueError('`estimate_grad` measures at one point and in one precision: leave out `points` and "both"')
 
     def run(subject: Subject, dtype: str) -> tuple[Any, Any]:
         values, bars = estimate(subject, known)

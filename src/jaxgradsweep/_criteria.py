@@ -26,6 +26,7 @@ class Criteria:
         fewest_that_tell: and so many there must be.
         loose: a discrepancy below it may come from a loose iteration that jumps close by.
         near: a slope at large steps is the claim's if it misses it by at most this part of the discrepancy.
+        close: a smooth claim has settled over segments of this half width; one that still varies there is noisy.
         quantum: jumps below this part of phi may be rounding (bfloat16 has 2^-8).
     """
 
@@ -45,6 +46,7 @@ class Criteria:
     fewest_that_tell: int = 2
     loose: float = 1e-2
     near: float = 0.3
+    close: float = 2.0**-6
     quantum: float = 2.0**-7
 
     @property

@@ -17,7 +17,7 @@ from jaxgradsweep._instrument import Instrument, Look, grid_for
 from jaxgradsweep._probe import LEAF, PART, REST, step_grid
 from jaxgradsweep._progress import Tick, reporter
 from jaxgradsweep._report import Report, classic_figures
-from jaxgradsweep._request import Settings, check_args, check_steps, require_moving
+from jaxgradsweep._request import Settings, SeveralTerms, check_args, check_steps, require_moving
 from jaxgradsweep._subject import Subject, prepare
 from jaxgradsweep._tree import split
 from jaxgradsweep._verdict import Finding
@@ -74,7 +74,7 @@ def at_precision(
     try:
         return attempt(settings.dtype)
     except Exception as error:
-        if settings.dtype == "native":
+        if settings.dtype == "native" or isinstance(error, SeveralTerms):
             raise
         cause = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0][:120]}"
         try:

@@ -11,16 +11,16 @@ import dataclasses
 import numpy as np
 
 from jaxgradsweep._noise import noise_levels, still, systematic
-from jaxgradsweep._shape import bend_order, growth, jump_near, smallest_steps, truncation, variation
+from jaxgradsweep._shape import CAUTION, bend_order, growth, jump_near, smallest_steps, truncation, variation
 from jaxgradsweep._sweep import PER_STEP, Sweep
-from jaxgradsweep._window import COVERAGE, bank, extrapolate, prefer
+from jaxgradsweep._window import bank, extrapolate, prefer
 
 DEGREES = 4  # highest degree (in h^2) of a window
 ROUGH_GAIN = 10.0  # odd powers of h (a jump in the second derivative) are allowed where they gain at least so much
 LOW_PRECISION = 64 * 2.0**-24  # noise below this share of phi, and far above float64's, is float32 inside
 WITH_UNITS = (  # results that carry the units of phi
     *("derivative", "uncertainty", "noise", "coefficient", "kink", "kink_uncertainty", "kink_width", "jump"),
-    *("jump_uncertainty", "jump_size", "variation", "magnitude", "coarse", "coarse_uncertainty"),
+    *("jump_uncertainty", "jump_size", "bend_size", "variation", "magnitude", "coarse", "coarse_uncertainty"),
 )
 OVERFLOW = 1e100  # phi, in units of its value at x, beyond which a step is not used: its square must be finite
 STILL = 30.0  # phi stands still where it moves by at most so many standard deviations of its noise
@@ -52,6 +52,7 @@ class Fit:
         motionless: whether phi does not move over the smallest steps.
         bend_order: exponent of the second differences over the smallest steps that show them: 2 for a smooth function,
             1 for a kink, between them for dense kinks.
+        bend_size: C(h) / h at the smallest of these steps: at a kink, the jump of the slope.
         variation: largest one-sided slope of phi inside the trusted window.
         quantised: whether phi stands still for the smallest steps but follows a trend at larger ones.
         low_precision: whether phi has the noise of float32 inside; then the trend at larger steps counts.
@@ -81,6 +82,7 @@ class Fit:
     jump_size: np.ndarray
     motionless: np.ndarray
     bend_order: np.ndarray
+    bend_size: np.ndarray
     variation: np.ndarray
     quantised: np.ndarray
     low_precision: np.ndarray
@@ -138,9 +140,10 @@ def _fit(sweep: Sweep) -> Fit:
     )
     jump_distance, jump_size = jump_near(h, np.where(good, sweep.bend, 0), noise)
     jump, jump_bar = smallest_steps(half, second, noise)
+    order, bend_size = bend_order(h, np.where(good, sweep.bend, 0), noise)
     return Fit(
         derivative=np.where(np.isfinite(chosen.uncertainty), chosen.value, np.nan),
-        uncertainty=np.maximum(chosen.uncertainty, np.where(low_precision, 0, COVERAGE * hidden / h[-1])),
+        uncertainty=np.maximum(chosen.uncertainty, np.where(low_precision, 0, CAUTION * hidden / h[-1])),
         noise=np.sqrt(2) * np.take_along_axis(measured, column, axis=1)[:, 0],
         noise_ratio=np.take_along_axis(noise / floor, column, axis=1)[:, 0],
         reach=h[chosen.start],
@@ -154,7 +157,8 @@ def _fit(sweep: Sweep) -> Fit:
         jump_distance=jump_distance,
         jump_size=jump_size,
         motionless=still(sweep),
-        bend_order=bend_order(np.where(good, sweep.bend, 0), noise),
+        bend_order=order,
+        bend_size=bend_size,
         variation=variation(sweep, chosen.widest),
         quantised=quantised,
         low_precision=low_precision,

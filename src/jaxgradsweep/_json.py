@@ -121,9 +121,11 @@ def _decode_array(value: Any, where: str) -> np.ndarray:
 
 def _decode_record(record: type, value: Any, where: str) -> Any:
     hints = typing.get_type_hints(record)
-    fields = [field.name for field in dataclasses.fields(record)]
     if not isinstance(value, dict):
         raise _damaged(where, f"is a {type(value).__name__} and not a {record.__name__}")
+    known = dataclasses.fields(record)
+    added = {field.name for field in known if field.default is not dataclasses.MISSING}  # later than the oldest report
+    fields = [field.name for field in known if field.name in value or field.name not in added]
     if missing := [name for name in fields if name not in value]:
         raise _damaged(_inside(where, missing[0]), "is missing")
     return record(**{name: decode(hints[name], value[name], _inside(where, name)) for name in fields})

@@ -28,6 +28,7 @@ class Weighing:
     scale: np.ndarray  # the directional derivative that a relative error of 1 means
     opinion: np.ndarray
     reason: tuple[Reason, ...]
+    noisy: np.ndarray  # whether phi has far more noise than rounding gives: it may be structure
 
     @property
     def significant(self) -> np.ndarray:
@@ -59,7 +60,8 @@ def _weigh(sweep: Sweep, fit: Fit, criteria: Criteria) -> Weighing:
     scale = np.where(nothing, np.maximum(scale, fit.magnitude), scale)
     scale = np.where(scale > 0, scale, 1)
     opinion, reason = _opinions(sweep, fit, criteria, error, bound, scale)
-    return Weighing(error, bound, scale, opinion, tuple(reason))
+    noisy = (fit.noise_ratio > criteria.rounded) & ~fit.low_precision
+    return Weighing(error, bound, scale, opinion, tuple(reason), noisy)
 
 
 def by_group(sweep: Sweep, values: np.ndarray) -> np.ndarray:
@@ -83,6 +85,8 @@ def _opinions(
     claimless = ~np.isfinite(sweep.claimed)
     kink = np.abs(fit.kink) > np.maximum(3 * fit.kink_uncertainty, criteria.least_kink * scale)
     outside = off > criteria.beyond_kink * fit.kink_width / 2 + criteria.margin * bound
+    bent = np.abs(fit.bend_order - 1) < criteria.kinked
+    within = off <= criteria.beyond_kink * fit.bend_size / 2 + criteria.margin * bound
     jump = np.abs(fit.jump) > np.maximum(fit.jump_uncertainty, 1e-9 * fit.magnitude)
     one_sided = ~np.isfinite(sweep.difference[:, -6:]).all(axis=1)
     dense = (fit.bend_order > criteria.dense[0]) & (fit.bend_order < criteria.dense[1])
@@ -103,12 +107,13 @@ def _opinions(
             (~sweep.finite | one_sided, Opinion.OPEN, Reason.NOT_FINITE),
             (kink & fits & outside & ~claimless, Opinion.AGAINST, Reason.KINK),
             (kink & (fits | claimless), Opinion.OPEN, Reason.KINK),
-            (~fits & (np.abs(fit.bend_order - 1) < criteria.kinked), Opinion.OPEN, Reason.KINK),
+            (~fits & bent, Opinion.OPEN, Reason.KINK),
             (jump & (~fine | np.isinf(fit.kink_uncertainty)), Opinion.OPEN, Reason.JUMP),
             (singular, Opinion.OPEN, Reason.SINGULAR),
             (claimless & fine, Opinion.AGAINST, Reason.NAN_CLAIM),
             (steps, Opinion.OPEN, Reason.QUANTISED),
             (fine & right, Opinion.FOR, converges),
+            (mismatch & bent & within, Opinion.OPEN, Reason.KINK),
             (mismatch & nothing_but_noise, Opinion.OPEN, Reason.NOISE),
             (fine & mismatch & rounded, Opinion.OPEN, Reason.QUANTISED),
             (fine & mismatch & stairs, Opinion.OPEN, Reason.SCALES),
@@ -175,6 +180,7 @@ class Identity:
         pooled: opinion of all directions of a leaf together, where a tolerance was asked for that this witness resolves
             and both witnesses agree along every direction.
         point_only: whether everything fits once the claim at x itself is replaced by the sweep's derivative.
+        noisy_claim: whether the claim varies around x, at any distance, as much as it misses the sweep's derivative.
     """
 
     opinion: np.ndarray
@@ -184,6 +190,7 @@ class Identity:
     agrees: np.ndarray
     pooled: np.ndarray
     point_only: np.ndarray
+    noisy_claim: np.ndarray
 
 
 def confront(sweep: Sweep, fit: Fit, weighing: Weighing, segments: Segments, criteria: Criteria) -> Identity:
@@ -209,10 +216,15 @@ def confront(sweep: Sweep, fit: Fit, weighing: Weighing, segments: Segments, cri
         mended, _, _ = read(whole, rough)
         apart = np.abs(whole - rough) / (2 * h)
         scatter = np.median(np.where(np.isfinite(apart), apart, np.inf), axis=1)  # a claim that is noisy around x too
+        close = apart[:, h <= max(criteria.close, h[-1])]
+        steady = np.median(np.where(np.isfinite(close), close, 0), axis=1)
     agrees, pooled = _together(finest, sweep, weighing, criteria)
     point_only = (weighing.opinion == Opinion.AGAINST) & (opinion == Opinion.OPEN) & (mended == Opinion.FOR)
     point_only &= criteria.margin**2 * scatter < np.abs(weighing.error)
-    return Identity(opinion, best[0], best[1], segments.steps[best[2].astype(int)], agrees, pooled, point_only)
+    noisy_claim = (weighing.opinion == Opinion.AGAINST) & (opinion == Opinion.OPEN) & ~weighing.noisy
+    noisy_claim &= criteria.margin**2 * steady > np.abs(weighing.error)
+    step = segments.steps[best[2].astype(int)]
+    return Identity(opinion, best[0], best[1], step, agrees, pooled, point_only, noisy_claim)
 
 
 def _finest(error: np.ndarray, bound: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -98,6 +98,14 @@ def _norm(values: Float[np.ndarray, " probes"]) -> float:
     return float(largest * np.linalg.norm(values / largest)) if largest > 0 else float(largest)
 
 
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Part:
+    """One of several checks that a report joins: at one of several points, of one term, or in one precision."""
+
+    name: str
+    report: "Report"
+
+
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
 class Report:
     """What one check found: a verdict, a finding per leaf, and the measurements they rest on.
@@ -116,6 +124,9 @@ class Report:
         evaluations: How often the function was evaluated.
         environment: Versions, backend, dtype, key: what somebody needs to repeat this.
         notes: What the check did that the caller may not expect.
+        parts: The checks that this report joins, where there were several; the other attributes are those of the one
+            that decided, but for the coarsest `resolution` and `tolerance` and the sum of `evaluations`.
+        summary: What the parts say together, in a sentence.
     """
 
     kind: str
@@ -131,6 +142,8 @@ class Report:
     evaluations: int
     environment: dict[str, str]
     notes: tuple[str, ...]
+    parts: tuple[Part, ...] = ()
+    summary: str = ""
 
     # A rendering is loaded where it is asked for: renderings import this module, and matplotlib is slow to import.
 

@@ -27,7 +27,9 @@ class Settings:
 
     Attributes:
         dtype: "float64": evaluate in double precision, whatever the arrays and the caller's x64 flag are; "native": as
-            the arrays come.
+            the arrays come; "both": each, in one report.
+        points: further points to check at: args tuples, or how many perturbations of `args` (each component by 3 % to
+            12 % of its size); None: at `args` only.
         rtol: how large a relative error matters; None: measured, see `Criteria`.
         directions: random directions per leaf; None: 2, or 8 where `rtol` is set, since along a single direction an
             error just above it may project to nearly nothing.
@@ -39,6 +41,7 @@ class Settings:
     """
 
     dtype: str = "float64"
+    points: Sequence[tuple[Any, ...]] | int | None = None
     rtol: float | None = None
     directions: int | None = None
     steps: Sequence[float] | None = None
@@ -53,8 +56,8 @@ class Settings:
         return self.directions or (2 if self.rtol is None else 8)
 
     def __post_init__(self) -> None:
-        if self.dtype not in ("float64", "native"):
-            raise ValueError(f'`dtype` must be "float64" or "native"; got {self.dtype!r}')
+        if self.dtype not in ("float64", "native", "both"):
+            raise ValueError(f'`dtype` must be "float64", "native" or "both"; got {self.dtype!r}')
         if self.rtol is not None and not (np.ndim(self.rtol) == 0 and np.isreal(self.rtol) and 0 < self.rtol < 1):
             raise ValueError(
                 f"`rtol` must be a relative error between 0 and 1, or None to measure it; got {self.rtol!r}"
@@ -82,6 +85,44 @@ def settings_from(settings: dict[str, Any]) -> Settings:
     if unknown:
         raise TypeError(f"unknown setting `{unknown[0]}`; there are {', '.join(f'`{name}`' for name in known)}")
     return Settings(**settings)
+
+
+class SeveralTerms(TypeError):
+    """A function returns a dict of scalars: the terms of a sum."""
+
+    def __init__(self, names: tuple[Any, ...]) -> None:
+        super().__init__(
+            f"Gradient only defined for scalar-output functions. Output had the terms {', '.join(map(repr, names))}; "
+            "`check_grad` checks each and their sum, other checks take one number"
+        )
+        self.names = names
+
+
+def check_points(points: Any, args: tuple[Any, ...], rule: Any) -> None:
+    """Points are args tuples like `args`, or a number of perturbations; the claim must be known there."""
+    if rule is not None and not callable(rule):
+        raise ValueError(
+            "`points` needs a claim that can be asked at other points than `args`, and `grad` was given as values. "
+            "Pass a function, or check one point at a time"
+        )
+    if isinstance(points, (int, np.integer)) and not isinstance(points, bool):
+        if points < 1:
+            raise ValueError(f"`points` must be at least 1; got {points}")
+        return
+    if not isinstance(points, (list, tuple)) or not points:
+        raise TypeError(
+            f"`points` must be a list of args tuples, or a number of perturbations of `args`; got "
+            f"{type(points).__name__ if points else 'none'}"
+        )
+    for number, point in enumerate(points):
+        if not isinstance(point, tuple) or len(point) != len(args):
+            had = f"{len(point)} arguments" if isinstance(point, tuple) else type(point).__name__
+            raise TypeError(f"`points[{number}]` must be a tuple of all {len(args)} arguments, as `args` is; got {had}")
+        if jax.tree.structure(point) != jax.tree.structure(args):
+            raise ValueError(
+                f"`points[{number}]` has another structure than `args`: {jax.tree.structure(point)} where `args` has "
+                f"{jax.tree.structure(args)}"
+            )
 
 
 def check_steps(steps: Sequence[float]) -> np.ndarray:
@@ -178,6 +219,9 @@ def check_output(claim: Claim, out: Any) -> None:
     """The output must suit the kind of check; the wording is JAX's own."""
     leaves = jax.tree.leaves(out)
     if claim.kind in ("grad", "hvp"):
+        if claim.kind == "grad" and isinstance(out, dict) and len(out) == len(leaves) > 1:
+            if all(leaf.shape == () and jnp.issubdtype(leaf.dtype, jnp.floating) for leaf in leaves):
+                raise SeveralTerms(tuple(out))
         if len(leaves) != 1 or leaves[0].shape != ():
             had = f"shape: {leaves[0].shape}" if len(leaves) == 1 else f"structure: {jax.tree.structure(out)}"
             raise TypeError(

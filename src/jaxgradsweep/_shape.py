@@ -3,8 +3,8 @@
 import numpy as np
 
 from jaxgradsweep._sweep import Sweep
-from jaxgradsweep._window import COVERAGE
 
+CAUTION = 4.2  # error bar of what only a few steps show, over their spread
 SLOPES = (2.0, 4.0, 6.0, 1.0)  # truncation orders that are looked for, in this order of preference
 SLOPE_RUN = 3  # local slopes in a row that make an order: five points
 SLOPE_BAND = 0.1  # a local slope within this fraction of the order counts
@@ -54,9 +54,9 @@ def smallest_steps(half: np.ndarray, second: np.ndarray, noise: np.ndarray) -> t
 
     Between the two sides, phi(h) - phi(-h), or between x itself and its sides, half of C(h).
     """
-    bar = COVERAGE * np.maximum(np.ptp(half[:, -6:], axis=1), noise[:, -1])
+    bar = CAUTION * np.maximum(np.ptp(half[:, -6:], axis=1), noise[:, -1])
     across, aside = 2 * np.median(half[:, -6:], axis=1), np.median(second[:, -6:], axis=1) / 2
-    aside_bar = COVERAGE * np.maximum(np.ptp(second[:, -6:], axis=1), 2 * noise[:, -1])
+    aside_bar = CAUTION * np.maximum(np.ptp(second[:, -6:], axis=1), 2 * noise[:, -1])
     own = np.abs(across) <= 2 * bar
     return np.where(own, aside, across), np.where(own, aside_bar, 2 * bar)
 
@@ -76,14 +76,16 @@ def jump_near(steps: np.ndarray, bend: np.ndarray, noise: np.ndarray) -> tuple[n
     return np.where(found, steps[column], np.nan), np.where(found, bend[rows, column], np.nan)
 
 
-def bend_order(bend: np.ndarray, noise: np.ndarray) -> np.ndarray:
-    """The exponent p in |C(h)| ~ h^p over the seven smallest steps that stand above the noise."""
+def bend_order(steps: np.ndarray, bend: np.ndarray, noise: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The exponent p in |C(h)| ~ h^p over the seven smallest steps that stand above the noise, and C / h there."""
     above = bend > 20 * noise
     last = above.shape[1] - 1 - np.argmax(above[:, ::-1], axis=1)
     columns = np.clip(last[:, None] - np.arange(7), 0, None)
-    size = np.log2(np.maximum(np.take_along_axis(bend, columns, axis=1), np.finfo(float).tiny))
-    slope = (size[:, -1] - size[:, 0]) / 6
-    return np.where(above.any(axis=1) & (last >= 6), slope, np.nan)
+    logarithm = np.log2(np.maximum(np.take_along_axis(bend, columns, axis=1), np.finfo(float).tiny))
+    slope = (logarithm[:, -1] - logarithm[:, 0]) / 6
+    seen = above.any(axis=1) & (last >= 6)
+    size = bend[np.arange(len(bend)), last] / steps[last]
+    return np.where(seen, slope, np.nan), np.where(seen, size, np.nan)
 
 
 def growth(half: np.ndarray, floor: np.ndarray) -> np.ndarray:

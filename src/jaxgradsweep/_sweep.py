@@ -229,7 +229,7 @@ def differences(claim: Claim, moving: Any, held: Any, v: Any, u: Any, h: jax.Arr
     y = jax.vmap(at)(offsets) if claim.vectorised else jax.lax.map(at, offsets)
     n, wide = len(h), wide_dtype()
     y = [widen_array(a, wide) for a in y]
-    exact = [jnp.finfo(a.dtype).eps for a in jax.eval_shape(at, offsets[0])]
+    exact = [float(jnp.finfo(a.dtype).eps) for a in jax.eval_shape(at, offsets[0])]
     zero, plus, minus = [a[0] for a in y], [a[1 : n + 1] for a in y], [a[n + 1 :] for a in y]
 
     def project(a: list[jax.Array], b: list[jax.Array]) -> jax.Array:

@@ -78,14 +78,14 @@ def judge(
     findings = []
     for leaf, (path, shape, dtype) in enumerate(zip(*names, strict=True)):
         rows = np.flatnonzero(sweep.leaf == leaf)
-        verdict, reason, row = _decide(rows, sweep, weighing, identity, alone)
+        verdict, reason, row = _decide(rows, sweep, weighing, identity, criteria, alone)
         findings.append(
             _finding((path, shape, dtype), rows, row, verdict, reason, sweep, fit, weighing, identity, criteria)
         )
     return findings
 
 
-def _guilty(i: int, weighing: Weighing, identity: Identity | None) -> tuple[Opinion, Reason]:
+def _guilty(i: int, weighing: Weighing, identity: Identity | None, criteria: Criteria) -> tuple[Opinion, Reason]:
     """Both witnesses on one probe: an accusation needs both, what one leaves open the other may decide."""
     opinion, reason = Opinion(weighing.opinion[i]), weighing.reason[i]
     if identity is None:
@@ -96,6 +96,9 @@ def _guilty(i: int, weighing: Weighing, identity: Identity | None) -> tuple[Opin
             return opinion, reason
         if identity.point_only[i]:
             return opinion, Reason.POINT_ONLY
+        if identity.noisy_claim[i]:
+            far = abs(weighing.error[i]) > criteria.coarsest * weighing.scale[i]
+            return opinion if far else Opinion.OPEN, Reason.NOISY_CLAIM
         return Opinion.OPEN, Reason.SCALES
     settles = reason not in (Reason.KINK, Reason.JUMP, Reason.NOT_FINITE, Reason.SCALES, Reason.QUANTISED)
     if opinion is Opinion.OPEN and settles and identity.pooled[i] != Opinion.OPEN:
@@ -103,21 +106,23 @@ def _guilty(i: int, weighing: Weighing, identity: Identity | None) -> tuple[Opin
         return together, Reason.IDENTITY if together is Opinion.FOR else Reason.MISMATCH
     if opinion is Opinion.OPEN and settles and other is Opinion.FOR:
         return Opinion.FOR, Reason.IDENTITY
-    if opinion is Opinion.OPEN and settles and other is Opinion.AGAINST and weighing.significant[i]:
+    smooth = reason is not Reason.NOISE  # what looks like noise may be jumps, across which no claim integrates
+    if opinion is Opinion.OPEN and settles and smooth and other is Opinion.AGAINST and weighing.significant[i]:
         return Opinion.AGAINST, Reason.MISMATCH
     return opinion, reason
 
 
 def _decide(
-    rows: np.ndarray, sweep: Sweep, weighing: Weighing, identity: Identity | None, alone: bool
+    rows: np.ndarray, sweep: Sweep, weighing: Weighing, identity: Identity | None, criteria: Criteria, alone: bool
 ) -> tuple[Verdict, Reason, int]:
     """Verdict, reason and deciding row of one leaf."""
-    said = {int(i): _guilty(int(i), weighing, identity) for i in rows}
+    said = {int(i): _guilty(int(i), weighing, identity, criteria) for i in rows}
     groups = {s: [i for i in said if sweep.scale[i] == s] for s in dict.fromkeys(sweep.scale[i] for i in said)}
 
     def those(group: list[int], opinion: Opinion) -> list[int]:
         return [i for i in group if said[i][0] is opinion]
 
+    everyone = list(said)
     stairs = [i for i in said if weighing.reason[i] is Reason.SCALES]
     if stairs and those(list(said), Opinion.AGAINST):
         return Verdict.UNRESOLVED, Reason.SCALES, stairs[0]  # seen along one direction, it is there along all
@@ -125,10 +130,11 @@ def _decide(
         against, speak_for = those(group, Opinion.AGAINST), those(group, Opinion.FOR)
         if any(said[i][1] is Reason.KINK for i in against) and len(against) < len(group):
             continue  # at a kink, valid subgradients may lie outside along some directions, but not along all
+        if _contradicted(against, everyone, sweep, weighing):
+            continue
         if (len(against) >= 2 and len(against) >= 2 * len(speak_for)) or len(against) == len(group) == 1:
             row = max(against, key=lambda i: _size(weighing.error[i]) / weighing.scale[i])
             return Verdict.WRONG, said[row][1], row
-    everyone = list(said)
     if all(said[i][1] is Reason.KINK for i in those(everyone, Opinion.AGAINST)) and those(everyone, Opinion.AGAINST):
         return Verdict.UNRESOLVED, Reason.KINK, those(everyone, Opinion.AGAINST)[0]
     rough = [i for i in everyone if said[i][0] is Opinion.OPEN and said[i][1] in ROUGH]
@@ -144,6 +150,15 @@ def _decide(
         return Verdict.UNRESOLVED, Reason.DIRECTIONS, those(everyone, Opinion.AGAINST)[0]
     row = (hidden or everyone)[0]
     return Verdict.UNRESOLVED, said[row][1] if hidden else Reason.DIRECTIONS, row
+
+
+def _contradicted(accusers: list[int], everyone: list[int], sweep: Sweep, weighing: Weighing) -> bool:
+    """Whether what accuses is noisy, and another scale of steps finds the claim right to within less than the error."""
+    if not accusers or not weighing.noisy[accusers].all():
+        return False
+    error = min(abs(weighing.error[i]) / weighing.scale[i] for i in accusers)
+    others = [i for i in everyone if sweep.scale[i] != sweep.scale[accusers[0]] and not weighing.significant[i]]
+    return any(3 * weighing.resolution[i] < error for i in others)
 
 
 def _size(error: float) -> float:

@@ -6,10 +6,12 @@ data for each window and degree, so all windows of all probes are one matrix pro
 
 import dataclasses
 import functools
+import statistics
 
 import numpy as np
 
-COVERAGE = 4.2  # quoted uncertainty over the larger of statistical error and change to the neighbours: 99 % hold
+PROMISE = 0.99  # share of the derivatives of smooth functions that lie within their error bars
+OVERLAP = 2.0  # noise is read from residuals of neighbouring steps, which overlap: so many make one independent number
 CHI2_SLACK = 3.0  # accepted excess of reduced chi^2, in its own standard deviations
 OUTLIER = 5.0  # largest accepted residual, in standard deviations of the noise
 INFLATIONS = (1.0, 4.0, 16.0)  # the noise is tried so many times larger than measured
@@ -24,6 +26,7 @@ class Bank:
     functional: np.ndarray  # [windows, steps]
     residual: np.ndarray  # [windows, steps, steps]
     freedom: np.ndarray  # [windows]
+    widening: np.ndarray  # [windows] error bar over standard error
     smaller: np.ndarray  # [windows] the window of the same degree that starts one step later
     richer: np.ndarray  # [windows] the window of the same start with one degree more
     eligible: np.ndarray  # [windows] False for those that only serve as neighbours
@@ -50,6 +53,7 @@ def bank(steps: tuple[float, ...], powers: tuple[int, ...]) -> Bank:
         functional=np.array([row[2] for row in rows]),
         residual=np.array([row[3] for row in rows]),
         freedom=np.array([row[4] for row in rows]),
+        widening=student(np.array([row[4] for row in rows]) / OVERLAP),
         smaller=np.array([index.get((s + 1, n), index[s, n]) for s, n in keys]),
         richer=np.array([index.get((s, n + 1), index[s, n]) for s, n in keys]),
         eligible=np.array([(s + 1, n) in index and (s, n + 1) in index for s, n in keys]),
@@ -71,9 +75,10 @@ def extrapolate(values: np.ndarray, noise: np.ndarray, first: np.ndarray, window
     """The value of every probe at h = 0.
 
     `noise` is the standard deviation of each value, `first` the first usable column. A window is accepted if its
-    residuals agree with the noise; its error bar is the larger of the statistical error and the change to its
-    neighbours; the accepted window with the smallest error bar wins. Where the noise was measured too low, no long
-    window would be accepted: it is also tried larger, which makes every error bar larger too.
+    residuals agree with the noise; its standard error is the larger of the statistical one and the change to its
+    neighbours, and Student's t makes it an error bar; the accepted window with the smallest error bar wins. Where the
+    noise was measured too low, no long window would be accepted: it is also tried larger, which makes every error bar
+    larger too.
     """
     estimate = values @ windows.functional.T
     statistical = np.sqrt(noise**2 @ (windows.functional**2).T)
@@ -88,13 +93,14 @@ def extrapolate(values: np.ndarray, noise: np.ndarray, first: np.ndarray, window
         fits = chi2 <= 1 + CHI2_SLACK * np.sqrt(2 / windows.freedom)
         fits &= np.max(np.abs(scaled), axis=2) <= OUTLIER
         fits &= windows.eligible & (windows.start >= first[:, None])
-        bar = np.where(fits, np.maximum(np.hypot(inflation * statistical, arithmetic), change), np.inf)
+        bar = windows.widening * np.maximum(np.hypot(inflation * statistical, arithmetic), change)
+        bar = np.where(fits, bar, np.inf)
         best = np.argmin(bar, axis=1)
         rows = np.arange(len(values))
         widest = np.min(np.where(fits, windows.start, values.shape[1] - 1), axis=1)
         one = Extrapolation(
             value=estimate[rows, best],
-            uncertainty=COVERAGE * bar[rows, best],
+            uncertainty=bar[rows, best],
             start=windows.start[best],
             widest=widest,
             inflation=np.full(len(values), inflation),
@@ -102,6 +108,21 @@ def extrapolate(values: np.ndarray, noise: np.ndarray, first: np.ndarray, window
         found = one if found is None else prefer(one, found, one.uncertainty < found.uncertainty / INFLATION_GAIN)
     assert found is not None
     return found
+
+
+def student(freedom: np.ndarray) -> np.ndarray:
+    """The half width of the interval that holds `PROMISE` of Student's t distribution, to 5 % from freedom 2 on.
+
+    Source: Abramowitz and Stegun, Handbook of Mathematical Functions (1964), 26.7.5.
+    """
+    z = statistics.NormalDist().inv_cdf((1 + PROMISE) / 2)
+    terms = (
+        (z**3 + z) / 4,
+        (5 * z**5 + 16 * z**3 + 3 * z) / 96,
+        (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384,
+        (79 * z**9 + 776 * z**7 + 1482 * z**5 - 1920 * z**3 - 945 * z) / 92160,
+    )
+    return z + np.sum([term / freedom**power for power, term in enumerate(terms, start=1)], axis=0)
 
 
 def prefer(a: Extrapolation, b: Extrapolation, where: np.ndarray) -> Extrapolation:

@@ -1,6 +1,7 @@
 """What a verdict says: every sentence that a user reads about a verdict, its reason and what to do about it."""
 
 import enum
+from collections.abc import Sequence
 
 
 class Verdict(enum.Enum):
@@ -22,8 +23,10 @@ class Reason(enum.Enum):
     IDENTITY = (
         "the claim integrates back to the function along every segment, although the differences alone do not settle"
     )
+    TWIN = "the claim agrees with the derivative of the same function in float64, as well as its precision allows"
     MISMATCH = "the central differences converge to another value than the claim"
     POINT_ONLY = "the claim is right near the point, but not at the point itself"
+    NOISY_CLAIM = "the claim is not the slope at the point, and varies from point to point where the function is smooth"
     NAN_CLAIM = "the claim is not finite where the function is smooth"
     KINK = "the function has a kink at the point: the slopes on its two sides differ"
     DENSE_KINKS = "kinks lie so densely that the function is smooth over no usable range of steps"
@@ -40,6 +43,76 @@ class Reason(enum.Enum):
 
     def __str__(self) -> str:
         return self.name
+
+
+TOTAL_ONLY = (
+    "every term by itself is right, and the claim for their sum is wrong: a term is missing, counted twice or weighted "
+    "otherwise"
+)
+NO_TWIN = "the function does not run in float64, so only its arithmetic as shipped could be checked"
+
+
+def points_summary(found: Sequence[tuple[str, Verdict, Reason | None]]) -> str:
+    """What verdicts at several points, the given one first, say together."""
+    names = {verdict: [name for name, given, _ in found if given is verdict] for verdict in Verdict}
+    right, wrong, open_ = (names[v] for v in (Verdict.CORRECT, Verdict.WRONG, Verdict.UNRESOLVED))
+    count = len(found)
+    if len(right) == count:
+        return f"right at all {count} points"
+    if len(wrong) == count:
+        return f"wrong at all {count} points: the mistake is not one of a special point"
+    if wrong and right:
+        return (
+            f"wrong at {', '.join(wrong)}, right at {', '.join(right)}: look for what is special there, a branch, a "
+            "mask or a comparison in the derivative"
+        )
+    if wrong:
+        return f"wrong at {', '.join(wrong)}, undecided at {', '.join(open_)}"
+    if open_ == [found[0][0]]:
+        why = f" ({found[0][2].name})" if found[0][2] is not None else ""
+        return (
+            f"right at the other {len(right)} points and undecided only at the given one{why}: by accident it lies "
+            "where the function has no derivative, or none that can be measured"
+        )
+    if not right:
+        return f"undecided at all {count} points"
+    return f"right at {', '.join(right)}, undecided at {', '.join(open_)}"
+
+
+def terms_summary(terms: Sequence[tuple[str, Verdict]], total: Verdict) -> str:
+    """What the verdicts on the terms of a sum, and on the sum, say together."""
+    wrong, right, open_ = (
+        ", ".join(name for name, verdict in terms if verdict is wanted)
+        for wanted in (Verdict.WRONG, Verdict.CORRECT, Verdict.UNRESOLVED)
+    )
+    rest = "".join([f"; {right} right" if right else "", f"; {open_} undecided" if open_ else ""])
+    if wrong:
+        return f"the mistake is in the derivative of {wrong}{rest}"
+    if total is Verdict.WRONG:
+        return TOTAL_ONLY if not open_ else f"the claim for the sum is wrong{rest}"
+    if open_:
+        return f"no term is seen to be wrong{rest}"
+    undecided = "" if total is Verdict.CORRECT else ", though their sum is undecided"
+    return f"the derivative of every term is right: {right}{undecided}"
+
+
+def twin_summary(formula: Verdict, finest: float, shipped: Verdict, off: float, dtype: str, limit: float) -> str:
+    """What a check in float64 and one in the arithmetic as shipped say together."""
+    if formula is Verdict.WRONG:
+        return f"the formula itself is wrong, in float64 too, so that its arithmetic in {dtype} does not matter"
+    start = (
+        f"the formula is right to {finest:.1e}" if formula is Verdict.CORRECT else "in float64 the formula is undecided"
+    )
+    agrees = f"as shipped, in {dtype}, the claim agrees with the derivative in float64 to {off:.1e}"
+    supported = (
+        f"which is what {dtype} supports" if off <= limit else f"more than the {limit:.1e} that {dtype} explains"
+    )
+    lost = {
+        Verdict.WRONG: f", and the function as it is computed in {dtype} has another derivative",
+        Verdict.UNRESOLVED: f"; in {dtype} alone the check decides nothing",
+        Verdict.CORRECT: "",
+    }[shipped]
+    return f"{start}; {agrees}, {supported}{lost}"
 
 
 LIMIT = "an error above {limit} would have been seen"
@@ -63,14 +136,17 @@ NO_RULE = "no answer"
 ADVICE = {
     Reason.KINK: (
         "No derivative exists at a kink. Along the direction that decided, the slope is {slope before:.6g} before "
-        "it and {slope after:.6g} after it, and the claim {claim}. Check at a point a little aside; if the kink "
-        "comes from equal or zero inputs, perturb them."
+        "it and {slope after:.6g} after it, and the claim {claim}. Check at points a little aside, with "
+        "`points=4`: if the claim is right there, only this point is special, as equal or zero inputs are."
     ),
     Reason.DENSE_KINKS: (
         "The second differences grow like h^{bend order:.2f} instead of h^2. Use float64: its smaller steps fit "
         "between the kinks of a network of rectifiers or max-pools."
     ),
-    Reason.JUMP: "The function jumps by {jump:.3g} at the point: no derivative exists. Check at another point.",
+    Reason.JUMP: (
+        "The function jumps by {jump:.3g} at the point: no derivative exists. Check at points a little aside, with "
+        "`points=4`."
+    ),
     Reason.SINGULAR: (
         "The differences grow like h^{exponent:.2f}: the slope at the point is infinite. Check at a point a little "
         "aside, or give the function a safe form there (a `where` around its argument)."
@@ -118,6 +194,11 @@ ADVICE = {
         "The claim is right around the point and wrong at it. Look for a special case in the derivative: a "
         "comparison with zero, a `where`, a mask at equal values."
     ),
+    Reason.NOISY_CLAIM: (
+        "The claim is {ratio:.10g} times the estimate at the point, and changes erratically around it, while the "
+        "function is smooth: the derivative loses its digits. Look for a difference of two large numbers, or a lower "
+        "precision, in the backward pass."
+    ),
     Reason.NAN_CLAIM: (
         "The derivative is NaN or infinite where the function is smooth. Look for a `where` whose untaken branch is"
         " not finite, a square root or a norm at zero, or 0/0 in the backward pass."
@@ -129,7 +210,7 @@ INSIDE = "lies between the two, as that of a valid subgradient does"
 OUTSIDE = "does not lie between the two, as that of a subgradient would"
 TIE = (
     "The slopes along two halves of a direction do not add up to that along the whole, so no derivative exists at this "
-    "point, as at equal values under a median or a sort. Perturb the inputs and check again."
+    "point, as at equal values under a median or a sort. Check at points a little aside, with `points=4`."
 )
 
 

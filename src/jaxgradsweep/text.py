@@ -31,6 +31,7 @@ IDENTITY = {
 
 _COLUMNS = ("leaf", "shape", "verdict", "reason", "relative error", "limit", "slope", "crossover")
 _NUMBER_COLUMNS = ("directional derivative of", "claimed", "estimated", "claimed / estimated, every direction")
+_PART_COLUMNS = ("check", "verdict", "leaf", "reason", "relative error", "limit")
 _FIGURES = ("cs231n", "ratio", "sum_ratio", "max_normalised")
 _FIGURE_COLUMNS = ("leaf", "cs231n", "ratio", "sum ratio", "max norm.", "same sign")
 _RULE_COLUMNS = ("leaf", "cs231n says", "ratio says", "sum ratio says", "the sweep says")
@@ -50,9 +51,12 @@ def render(report: Report) -> str:
 
     Returns:
         The verdict with what was measured, a table with a row per leaf, why a finding is not `CORRECT`, each distinct
-        advice once, the numbers that disagree, the notes, and how much was evaluated where.
+        advice once, the numbers that disagree, the notes, and how much was evaluated where. A report that joins several
+        checks has a table with a row for each in front; the rest is about the one that decided.
     """
-    return "\n\n".join(filter(None, [verdict_line(report), _leaf_table(report), *_explanations(report)]))
+    return "\n\n".join(
+        filter(None, [verdict_line(report), _part_table(report), _leaf_table(report), *_explanations(report)])
+    )
 
 
 def render_classic(report: Report) -> str:
@@ -87,13 +91,20 @@ def render_html(report: Report) -> str:
     words = "\n\n".join(filter(None, [_left_out(report), *_explanations(report)]))
     return (
         f"<p><strong>{html.escape(' '.join(verdict_line(report).split()))}</strong></p>"
+        f"{f'<pre>{html.escape(parts)}</pre>' if (parts := _part_table(report)) else ''}"
         f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
         f"<pre>{html.escape(words)}</pre>"
     )
 
 
 def verdict_line(report: Report) -> str:
-    """Return the verdict, the leaves that it is about unless it is `CORRECT`, and the detection limit or the reason."""
+    """Return the verdict, the leaves that it is about unless it is `CORRECT`, and the detection limit or the reason.
+
+    Of a report that joins several checks, the verdict and what they say together.
+    """
+    if report.summary:
+        line = f"{report.verdict}: {_printable(report.summary)}"
+        return textwrap.fill(line, VERDICT_WIDTH, subsequent_indent="  ", break_on_hyphens=False)
     if not report.findings:
         return f"{report.verdict}: {NOTHING_PROBED}"
     decisive = [finding for finding in report.findings if finding.verdict is report.verdict]
@@ -162,6 +173,31 @@ def shorten(text: str, width: int) -> str:
         return text
     tail = (width - 3) // 2
     return f"{text[: width - 3 - tail]}...{text[len(text) - tail :]}"
+
+
+def _part_table(report: Report) -> str:
+    rows = [_part_cells(name, part) for name, part in _flat(report)]
+    return "\n".join(_table(_PART_COLUMNS, rows, (4, 5))) if rows else ""
+
+
+def _flat(report: Report, prefix: str = "") -> Iterator[tuple[str, Report]]:
+    """All checks that a report joins, with their names; parts of parts have the names of both."""
+    for part in report.parts:
+        name = f"{prefix}{_printable(part.name)}"
+        if part.report.parts:
+            yield from _flat(part.report, f"{name}, ")
+        else:
+            yield name, part.report
+
+
+def _part_cells(name: str, report: Report) -> tuple[str, ...]:
+    """One row: the verdict of a check, and the leaf that decided it."""
+    if not report.findings:
+        return name, str(report.verdict), "-", NOTHING_PROBED, "-", "-"
+    same = [finding for finding in report.findings if finding.verdict is report.verdict]
+    worst = max(same, key=lambda finding: (finding.error != finding.error, abs(finding.error)))
+    limit = number(None if worst.reason in NO_LIMIT else worst.resolution)
+    return name, str(report.verdict), leaf_name(worst.path), str(worst.reason), number(worst.error), limit
 
 
 def _leaf_table(report: Report) -> str:
