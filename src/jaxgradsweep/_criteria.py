@@ -27,6 +27,8 @@ class Criteria:
         loose: a discrepancy below it may come from a loose iteration that jumps close by.
         near: a slope at large steps is the claim's if it misses it by at most this part of the discrepancy.
         close: a smooth claim has settled over segments of this half width; one that still varies there is noisy.
+        noisy_claim: a claim that is noisy around the point is wrong from this relative error on. In short precisions
+            that is not yet the claim's mistake: ill-conditioned formulas lose digits.
         quantum: jumps below this part of phi may be rounding (bfloat16 has 2^-8).
     """
 
@@ -47,6 +49,7 @@ class Criteria:
     loose: float = 1e-2
     near: float = 0.3
     close: float = 2.0**-6
+    noisy_claim: float = 1e-9
     quantum: float = 2.0**-7
 
     @property
@@ -58,9 +61,9 @@ class Criteria:
 # of a smooth function with some margin; a claim in bfloat16 has a rounding of its own of 1 %.
 _BY_PRECISION: dict[int, dict[str, Any]] = {
     52: {"finest": 1e-9, "coarsest": 1e-3, "rounding": 64 * 2.0**-53},
-    23: {"least_kink": 1e-3, "finest": 1e-4, "coarsest": 2e-2, "rounding": 32 * 2.0**-24},
-    10: {"least_kink": 3e-2, "finest": 2e-2, "coarsest": 1e-1, "rounding": 8 * 2.0**-11},
-    7: {"least_kink": 1e-1, "finest": 6e-2, "coarsest": 3e-1, "rounding": 4 * 2.0**-8},
+    23: {"least_kink": 1e-3, "finest": 1e-4, "coarsest": 2e-2, "rounding": 32 * 2.0**-24, "noisy_claim": 2e-2},
+    10: {"least_kink": 3e-2, "finest": 2e-2, "coarsest": 1e-1, "rounding": 8 * 2.0**-11, "noisy_claim": 0.3},
+    7: {"least_kink": 1e-1, "finest": 6e-2, "coarsest": 3e-1, "rounding": 4 * 2.0**-8, "noisy_claim": 0.5},
 }
 
 

@@ -222,7 +222,7 @@ def confront(sweep: Sweep, fit: Fit, weighing: Weighing, segments: Segments, cri
     point_only = (weighing.opinion == Opinion.AGAINST) & (opinion == Opinion.OPEN) & (mended == Opinion.FOR)
     point_only &= criteria.margin**2 * scatter < np.abs(weighing.error)
     noisy_claim = (weighing.opinion == Opinion.AGAINST) & (opinion == Opinion.OPEN) & ~weighing.noisy
-    noisy_claim &= criteria.margin**2 * steady > np.abs(weighing.error)
+    noisy_claim &= criteria.margin**2 * by_group(sweep, steady) > by_group(sweep, np.nan_to_num(weighing.error))
     step = segments.steps[best[2].astype(int)]
     return Identity(opinion, best[0], best[1], step, agrees, pooled, point_only, noisy_claim)
 

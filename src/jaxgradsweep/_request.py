@@ -219,9 +219,9 @@ def check_output(claim: Claim, out: Any) -> None:
     """The output must suit the kind of check; the wording is JAX's own."""
     leaves = jax.tree.leaves(out)
     if claim.kind in ("grad", "hvp"):
-        if claim.kind == "grad" and isinstance(out, dict) and len(out) == len(leaves) > 1:
-            if all(leaf.shape == () and jnp.issubdtype(leaf.dtype, jnp.floating) for leaf in leaves):
-                raise SeveralTerms(tuple(out))
+        terms = claim.kind == "grad" and isinstance(out, dict) and len(out) == len(leaves) > 1
+        if terms and all(leaf.shape == () and jnp.issubdtype(leaf.dtype, jnp.floating) for leaf in leaves):
+            raise SeveralTerms(tuple(out))
         if len(leaves) != 1 or leaves[0].shape != ():
             had = f"shape: {leaves[0].shape}" if len(leaves) == 1 else f"structure: {jax.tree.structure(out)}"
             raise TypeError(

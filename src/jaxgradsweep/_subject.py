@@ -42,6 +42,7 @@ class Subject:
         output_dtypes: of the function's inexact outputs.
         claim_dtypes: of the claimed derivative, where that is known.
         inner_bits: bits of mantissa of the least precise number that is computed from the moving leaves.
+        calls_out: whether it calls code that JAX does not see, of any precision.
         dtypes: of the moving leaves as the caller passed them.
         notes: what the caller may not expect.
     """
@@ -52,6 +53,7 @@ class Subject:
     output_dtypes: tuple[Any, ...]
     claim_dtypes: tuple[Any, ...]
     inner_bits: int
+    calls_out: bool
     dtypes: tuple[str, ...]
     notes: tuple[str, ...]
 
@@ -70,6 +72,11 @@ class Subject:
     def eps(self) -> float:
         """Spacing at 1 of the least precise output."""
         return max(float(jnp.finfo(dtype).eps) for dtype in self.output_dtypes)
+
+    @property
+    def inner_eps(self) -> float:
+        """Spacing at 1 of the least precise number inside; infinite where JAX does not see all."""
+        return float("inf") if self.calls_out else 2.0**-self.inner_bits
 
     @property
     def claim_bits(self) -> int:
@@ -143,6 +150,7 @@ def prepare(
         output_dtypes=tuple(y.dtype for y in seen.outputs),
         claim_dtypes=tuple(given),
         inner_bits=seen.inner_bits,
+        calls_out=seen.calls_out,
         dtypes=shipped,
         notes=notes,
     )
@@ -156,7 +164,19 @@ class Inspection:
     outputs: list[Any]
     derivative: list[Any] | None
     inner_bits: int
+    calls_out: bool
     notes: tuple[str, ...]
+
+
+def calls_out(program: Any) -> bool:
+    """Whether a jaxpr holds a call to code outside JAX, at any depth."""
+    for step in program.eqns:
+        if any(word in step.primitive.name for word in ("callback", "ffi", "custom_call", "pallas")):
+            return True
+        parts = [getattr(part, "jaxpr", part) for part in jax.tree.leaves(list(step.params.values()))]
+        if any(calls_out(part) for part in parts if hasattr(part, "eqns")):
+            return True
+    return False
 
 
 def least_bits(program: Any, moved: set[Any]) -> int:
@@ -204,16 +224,16 @@ def inspect(claim: Claim, shapes: Any) -> Inspection:
     elif not claim.by_value and moving:
         claim = _choose_mode(claim, moving, held, notes)
     program, found = jax.make_jaxpr(lambda m, h: outputs(claim, m, h), return_shape=True)(moving, held)
-    inner = least_bits(program.jaxpr, {*program.jaxpr.invars[: len(moving)]})
+    inner = least_bits(program.jaxpr, {*program.jaxpr.invars[: len(moving)]}), calls_out(program.jaxpr)
     if not moving:
-        return Inspection(claim, found, derivative, inner, tuple(notes))
+        return Inspection(claim, found, derivative, *inner, tuple(notes))
     try:
         batched = [jax.ShapeDtypeStruct((2, *leaf.shape), leaf.dtype) for leaf in moving]
         jax.eval_shape(lambda m, h: jax.vmap(lambda x: outputs(claim, x, h))(m), batched, held)
     except NotImplementedError:
         notes.append(NOTES["no vmap"])
         claim = dataclasses.replace(claim, vectorised=False)
-    return Inspection(claim, found, derivative, inner, tuple(notes))
+    return Inspection(claim, found, derivative, *inner, tuple(notes))
 
 
 def _choose_mode(claim: Claim, moving: Any, held: Any, notes: list[str]) -> Claim:

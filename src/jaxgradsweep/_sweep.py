@@ -47,6 +47,7 @@ class Sweep:
         size: RMS size of the terms of the claimed pairing.
         finite: whether F is finite at x.
         eps: spacing at 1 of the outputs' least precise dtype.
+        inner_eps: the same of the least precise number that F computes inside; infinite where nobody can tell.
     """
 
     paths: tuple[str, ...]
@@ -62,6 +63,7 @@ class Sweep:
     size: np.ndarray
     finite: np.ndarray
     eps: float
+    inner_eps: float = float("inf")
 
     @property
     def derivative(self) -> np.ndarray:
@@ -130,17 +132,20 @@ def measure(
     probes: Probes,
     steps: np.ndarray,
     chunk: int,
-    eps: float,
+    eps: tuple[float, float],
     tick: Callable[[int], None] = lambda done: None,
 ) -> Sweep:
     """Measure every probe at every step. Call it inside `precision`; the results are NumPy arrays.
 
-    `tick` is called with the number of probes done, after each call of the compiled program.
+    `eps` is that of the outputs and that of the least precise number inside. `tick` is called with the number of probes done, after each call of the compiled program.
     """
     if not len(probes):
         table, column = np.zeros((0, len(steps))), np.zeros(0)
         found = dict.fromkeys(PER_STEP, table) | {"claimed": column, "size": column, "finite": column > 0}
-        return Sweep(paths=paths, leaf=column.astype(int), scale=(), steps=np.array(steps, float), eps=eps, **found)
+        return Sweep(
+            paths=paths, leaf=column.astype(int), scale=(), steps=np.array(steps, float), eps=eps[0], inner_eps=eps[1],
+            **found,
+        )
     run = _sweep_program(claim, chunk)
     width = -(-len(steps) // chunk) * chunk
     padded = np.zeros(MAX_STEPS)
@@ -161,7 +166,8 @@ def measure(
     found["finite"] = found["finite"] > 0
     scale = tuple(SCALES[i] for i in probes.scale)
     return Sweep(
-        paths=paths, leaf=np.asarray(probes.leaf, np.int64), scale=scale, steps=np.array(steps, float), eps=eps, **found
+        paths=paths, leaf=np.asarray(probes.leaf, np.int64), scale=scale, steps=np.array(steps, float), eps=eps[0],
+        inner_eps=eps[1], **found,
     )
 
 

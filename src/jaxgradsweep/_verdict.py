@@ -97,8 +97,8 @@ def _guilty(i: int, weighing: Weighing, identity: Identity | None, criteria: Cri
         if identity.point_only[i]:
             return opinion, Reason.POINT_ONLY
         if identity.noisy_claim[i]:
-            far = abs(weighing.error[i]) > criteria.coarsest * weighing.scale[i]
-            return opinion if far else Opinion.OPEN, Reason.NOISY_CLAIM
+            plain = abs(weighing.error[i]) > criteria.noisy_claim * weighing.scale[i]
+            return opinion if plain else Opinion.OPEN, Reason.NOISY_CLAIM
         return Opinion.OPEN, Reason.SCALES
     settles = reason not in (Reason.KINK, Reason.JUMP, Reason.NOT_FINITE, Reason.SCALES, Reason.QUANTISED)
     if opinion is Opinion.OPEN and settles and identity.pooled[i] != Opinion.OPEN:

@@ -21,6 +21,7 @@ MODULES = (
     "kinks",
     "defects",
     "models",
+    "fresh",
     "more_garbow_hillstrom",
     "step_size",
     "planted",
