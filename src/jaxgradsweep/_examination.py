@@ -20,10 +20,11 @@ from jaxgradsweep._report import Report, classic_figures
 from jaxgradsweep._request import Settings, SeveralTerms, check_args, check_steps, require_moving
 from jaxgradsweep._subject import Subject, prepare
 from jaxgradsweep._tree import split
-from jaxgradsweep._verdict import Finding
+from jaxgradsweep._verdict import ROUGH, Finding
 from jaxgradsweep._wording import NOTES, TIE, Reason, Verdict, advice_for
 
 REFINE = 10.0  # a detection limit so many times coarser than the finest tolerance is worth larger steps
+MOST_COMPONENTS = 32  # leaves of at most so many are looked at component by component where kinks hide the answer
 OUTWARD = (Reason.ROUNDOFF, Reason.TRUNCATION, Reason.NOISE)  # what larger steps may decide
 SEVERITY = {Verdict.CORRECT: 0, Verdict.UNRESOLVED: 1, Verdict.WRONG: 2}
 
@@ -107,6 +108,13 @@ def conclude(subject: Subject, settings: Settings, dtype: str, tick: Tick) -> Re
         if farther and settings.steps is None:
             look = instrument.look_outward(look, farther)
             findings = look.findings(subject)
+    empty = [i for i in everything if look.weighing.vacuous[list(findings[i].probes)].any()]
+    if empty and settings.steps is None and len(look.sweep.steps) == len(steps):
+        look = instrument.look_outward(look, empty)
+        findings = look.findings(subject)
+    for leaf in [i for i in everything if is_rough(findings[i], subject.point.moving[i])]:
+        look = instrument.look_at_components(look, leaf, steps)
+        findings = look.findings(subject)
     findings = [bent(instrument, look, steps, i, finding) for i, finding in enumerate(findings)]
     if settings.steps is None:
         look, findings = refined(instrument, look, findings)
@@ -118,6 +126,11 @@ def needs_larger_steps(look: Look, finding: Finding) -> bool:
     if finding.verdict is Verdict.WRONG:
         return bool(look.fit.motionless[finding.probe])
     return finding.verdict is Verdict.UNRESOLVED and finding.reason in OUTWARD
+
+
+def is_rough(finding: Finding, array: Any) -> bool:
+    """Whether a leaf is undecided for what its kinks or jumps hide, and small enough to look at every component."""
+    return finding.verdict is Verdict.UNRESOLVED and finding.reason in ROUGH and np.size(array) <= MOST_COMPONENTS
 
 
 def bent(instrument: Instrument, look: Look, steps: np.ndarray, leaf: int, finding: Finding) -> Finding:

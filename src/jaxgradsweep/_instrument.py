@@ -9,7 +9,7 @@ from jaxgradsweep import _sweep
 from jaxgradsweep._criteria import Criteria
 from jaxgradsweep._fit import Fit, fit
 from jaxgradsweep._opinion import Identity, Weighing, confront, weigh
-from jaxgradsweep._probe import COMPONENT, LEAF, Probes, draw, step_grid
+from jaxgradsweep._probe import BASIS, COMPONENT, LEAF, Probes, basis, draw, step_grid
 from jaxgradsweep._progress import Tick
 from jaxgradsweep._request import Settings, check_steps
 from jaxgradsweep._subject import Subject
@@ -109,10 +109,32 @@ class Instrument:
             self.draw(leaves, LEAF, range(count, count + MORE_DIRECTIONS)),
             self.draw(leaves, COMPONENT, range(max(count, MORE_DIRECTIONS))),
         ]
-        new = Probes(*(np.concatenate(parts) for parts in zip(*(vars(p).values() for p in more), strict=True)))
-        probes = Probes(*(np.concatenate(p) for p in zip(vars(look.probes).values(), vars(new).values(), strict=True)))
+        new = more[0].join(more[1])
+        probes = look.probes.join(new)
         sweep = _sweep.join_probes([look.sweep, self.measure(new, steps, "second look")])
         return Look(probes, sweep, self.integrate(probes, np.isin(probes.leaf, leaves), steps), self.criteria)
+
+    def look_at_components(self, look: Look, leaf: int, steps: np.ndarray) -> Look:
+        """Each component of one leaf alone, at its own scale."""
+        array = self.subject.point.moving[leaf]
+        new = basis(leaf, np.arange(np.size(array) * (2 if np.iscomplexobj(array) else 1)), BASIS)
+        sweep = self.measure(new, steps, "components")
+        if farther := len(look.sweep.steps) - len(steps):
+            outer = look.sweep.steps[:farther]
+            lost = dataclasses.replace(sweep, steps=outer, **_sweep.nothing(len(new), farther))
+            sweep = _sweep.extend(sweep, np.arange(len(new)), lost)
+        segments, known = look.segments, self.integrate(new, np.ones(len(new), bool), steps)
+        if segments is not None and known is not None:
+            pairs = {name: (getattr(segments, name), getattr(known, name)) for name in ("integral", "rough")}
+            segments = dataclasses.replace(segments, **{name: np.concatenate(pair) for name, pair in pairs.items()})
+        elif segments is not None:
+            lost = np.full((len(new), len(segments.steps)), np.nan)
+            segments = dataclasses.replace(
+                segments,
+                integral=np.concatenate([segments.integral, lost]),
+                rough=np.concatenate([segments.rough, lost]),
+            )
+        return Look(look.probes.join(new), _sweep.join_probes([look.sweep, sweep]), segments, self.criteria)
 
     def integrate(self, probes: Probes, rows: np.ndarray, steps: np.ndarray) -> Segments | None:
         """The claim integrated along some of the probes; None where it is known at x only."""

@@ -7,8 +7,11 @@ import numpy as np
 
 from jaxgradsweep._criteria import Criteria
 from jaxgradsweep._fit import Fit
+from jaxgradsweep._probe import BASIS, BASIS_LEAF, SCALES
 from jaxgradsweep._sweep import Segments, Sweep
 from jaxgradsweep._wording import Reason
+
+ALONE = (SCALES[BASIS], SCALES[BASIS_LEAF])
 
 
 class Opinion(enum.IntEnum):
@@ -29,6 +32,7 @@ class Weighing:
     opinion: np.ndarray
     reason: tuple[Reason, ...]
     noisy: np.ndarray  # whether phi has far more noise than rounding gives: it may be structure
+    vacuous: np.ndarray  # whether phi stands still at all steps and a claim other than zero drowns in its rounding
 
     @property
     def significant(self) -> np.ndarray:
@@ -60,13 +64,18 @@ def _weigh(sweep: Sweep, fit: Fit, criteria: Criteria) -> Weighing:
     scale = np.where(nothing, np.maximum(scale, fit.magnitude), scale)
     scale = np.where(scale > 0, scale, 1)
     opinion, reason = _opinions(sweep, fit, criteria, error, bound, scale)
+    agrees = nothing & (opinion == Opinion.FOR)
+    reason = [Reason.CONSTANT if constant else why for constant, why in zip(agrees, reason, strict=True)]
     noisy = (fit.noise_ratio > criteria.rounded) & ~fit.low_precision
-    return Weighing(error, bound, scale, opinion, tuple(reason), noisy)
+    return Weighing(error, bound, scale, opinion, tuple(reason), noisy, nothing & (sweep.claimed != 0))
 
 
 def by_group(sweep: Sweep, values: np.ndarray) -> np.ndarray:
-    """RMS over the probes that move the same leaf at the same scale."""
-    names = np.array([f"{leaf}/{scale}" for leaf, scale in zip(sweep.leaf, sweep.scale, strict=True)])
+    """RMS over the probes that move the same leaf at the same scale; components that move alone stand alone."""
+    names = np.array([
+        f"{leaf}/{scale}/{row if scale in ALONE else ''}"
+        for row, (leaf, scale) in enumerate(zip(sweep.leaf, sweep.scale, strict=True))
+    ])  # fmt: skip
     _, group = np.unique(names, return_inverse=True)
     largest = np.zeros(group.max(initial=-1) + 1)
     np.maximum.at(largest, group, np.abs(values))

@@ -32,6 +32,10 @@ class Probes:
     def __len__(self) -> int:
         return len(self.leaf)
 
+    def join(self, more: "Probes") -> "Probes":
+        """These probes, and then more."""
+        return Probes(*(np.concatenate(pair) for pair in zip(vars(self).values(), vars(more).values(), strict=True)))
+
     def rows(self, rows: np.ndarray | slice) -> "Probes":
         return Probes(self.leaf[rows], self.scale[rows], self.index[rows], self.seed[rows])
 
@@ -115,6 +119,7 @@ def direction(
     mantissa = short_mantissa(bits)
     only = (jnp.arange(leaf.size) == index % leaf.size).reshape(leaf.shape)
     alone = (scale == BASIS) | (scale == BASIS_LEAF)
+    only = only * mantissa
     if jnp.issubdtype(leaf.dtype, jnp.complexfloating):
         mantissa, only = mantissa + 1j * short_mantissa(bits >> 4), only * jnp.where(index < leaf.size, 1, 1j)
     value = jnp.where((scale == COMPONENT) | (scale == BASIS), own, overall) * jnp.where(alone, only, mantissa)

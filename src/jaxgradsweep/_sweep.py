@@ -137,13 +137,19 @@ def measure(
 ) -> Sweep:
     """Measure every probe at every step. Call it inside `precision`; the results are NumPy arrays.
 
-    `eps` is that of the outputs and that of the least precise number inside. `tick` is called with the number of probes done, after each call of the compiled program.
+    `eps` is that of the outputs and that of the least precise number inside. `tick` is called with the number of probes
+    done, after each call of the compiled program.
     """
     if not len(probes):
         table, column = np.zeros((0, len(steps))), np.zeros(0)
         found = dict.fromkeys(PER_STEP, table) | {"claimed": column, "size": column, "finite": column > 0}
         return Sweep(
-            paths=paths, leaf=column.astype(int), scale=(), steps=np.array(steps, float), eps=eps[0], inner_eps=eps[1],
+            paths=paths,
+            leaf=column.astype(int),
+            scale=(),
+            steps=np.array(steps, float),
+            eps=eps[0],
+            inner_eps=eps[1],
             **found,
         )
     run = _sweep_program(claim, chunk)
@@ -166,8 +172,13 @@ def measure(
     found["finite"] = found["finite"] > 0
     scale = tuple(SCALES[i] for i in probes.scale)
     return Sweep(
-        paths=paths, leaf=np.asarray(probes.leaf, np.int64), scale=scale, steps=np.array(steps, float), eps=eps[0],
-        inner_eps=eps[1], **found,
+        paths=paths,
+        leaf=np.asarray(probes.leaf, np.int64),
+        scale=scale,
+        steps=np.array(steps, float),
+        eps=eps[0],
+        inner_eps=eps[1],
+        **found,
     )
 
 

@@ -8,6 +8,7 @@ import numpy as np
 from jaxgradsweep._criteria import Criteria
 from jaxgradsweep._fit import Fit
 from jaxgradsweep._opinion import Identity, Opinion, Weighing
+from jaxgradsweep._probe import BASIS, COMPONENT, SCALES
 from jaxgradsweep._sweep import Sweep
 from jaxgradsweep._wording import INSIDE, OUTSIDE, Reason, Verdict, advice_for
 
@@ -135,6 +136,10 @@ def _decide(
         if (len(against) >= 2 and len(against) >= 2 * len(speak_for)) or len(against) == len(group) == 1:
             row = max(against, key=lambda i: _size(weighing.error[i]) / weighing.scale[i])
             return Verdict.WRONG, said[row][1], row
+    own = [groups.get(SCALES[scale], []) for scale in (BASIS, COMPONENT)]
+    if all(group and those(group, Opinion.FOR) == group for group in own):
+        row = max(own[0], key=lambda i: weighing.resolution[i])
+        return Verdict.CORRECT, said[row][1], row  # every component by itself, and all together, at their own scales
     if all(said[i][1] is Reason.KINK for i in those(everyone, Opinion.AGAINST)) and those(everyone, Opinion.AGAINST):
         return Verdict.UNRESOLVED, Reason.KINK, those(everyone, Opinion.AGAINST)[0]
     rough = [i for i in everyone if said[i][0] is Opinion.OPEN and said[i][1] in ROUGH]

@@ -20,6 +20,7 @@ class Reason(enum.Enum):
 
     CONVERGES = "the central differences converge, and their limit is the claim"
     EXACT = "the function is linear or quadratic along the probe, and its differences equal the claim"
+    CONSTANT = "the function does not move at any step, and the claim is zero or drowns in the function's rounding"
     IDENTITY = (
         "the claim integrates back to the function along every segment, although the differences alone do not settle"
     )
