@@ -108,10 +108,6 @@ def conclude(subject: Subject, settings: Settings, dtype: str, tick: Tick) -> Re
         if farther and settings.steps is None:
             look = instrument.look_outward(look, farther)
             findings = look.findings(subject)
-    empty = [i for i in everything if look.weighing.vacuous[list(findings[i].probes)].any()]
-    if empty and settings.steps is None and len(look.sweep.steps) == len(steps):
-        look = instrument.look_outward(look, empty)
-        findings = look.findings(subject)
     for leaf in [i for i in everything if is_rough(findings[i], subject.point.moving[i])]:
         look = instrument.look_at_components(look, leaf, steps)
         findings = look.findings(subject)

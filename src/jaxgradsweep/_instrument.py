@@ -88,8 +88,10 @@ class Instrument:
                 self.tick(what, done, len(probes))
 
         self.evaluations += len(probes) * -(-len(steps) // self.chunk) * (2 * self.chunk + 1)
-        paths, eps = subject.point.paths, (subject.eps, subject.inner_eps)
-        return _sweep.measure(subject.claim, subject.arrays, paths, probes, steps, self.chunk, eps, tick)
+        paths = subject.point.paths
+        return _sweep.measure(
+            subject.claim, subject.arrays, paths, probes, steps, self.chunk, subject.eps, subject.rounds, tick
+        )
 
     def same_twice(self, look: Look) -> bool:
         """Whether the same compiled program gives the same numbers again."""

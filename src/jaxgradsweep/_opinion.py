@@ -32,7 +32,6 @@ class Weighing:
     opinion: np.ndarray
     reason: tuple[Reason, ...]
     noisy: np.ndarray  # whether phi has far more noise than rounding gives: it may be structure
-    vacuous: np.ndarray  # whether phi stands still at all steps and a claim other than zero drowns in its rounding
 
     @property
     def significant(self) -> np.ndarray:
@@ -67,7 +66,7 @@ def _weigh(sweep: Sweep, fit: Fit, criteria: Criteria) -> Weighing:
     agrees = nothing & (opinion == Opinion.FOR)
     reason = [Reason.CONSTANT if constant else why for constant, why in zip(agrees, reason, strict=True)]
     noisy = (fit.noise_ratio > criteria.rounded) & ~fit.low_precision
-    return Weighing(error, bound, scale, opinion, tuple(reason), noisy, nothing & (sweep.claimed != 0))
+    return Weighing(error, bound, scale, opinion, tuple(reason), noisy)
 
 
 def by_group(sweep: Sweep, values: np.ndarray) -> np.ndarray:

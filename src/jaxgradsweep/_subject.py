@@ -29,6 +29,8 @@ NOT_TRACEABLE = (
     jax.errors.TracerArrayConversionError,
     jax.errors.TracerIntegerConversionError,
 )
+ROUNDING = {"round", "floor", "ceil", "to integer", "nextafter", "reduce_precision"}  # operations that make staircases
+OUTSIDE = ("callback", "ffi", "custom_call", "pallas")  # in the names of operations that JAX does not look into
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,7 +44,8 @@ class Subject:
         output_dtypes: of the function's inexact outputs.
         claim_dtypes: of the claimed derivative, where that is known.
         inner_bits: bits of mantissa of the least precise number that is computed from the moving leaves.
-        calls_out: whether it calls code that JAX does not see, of any precision.
+        rounds: whether the function rounds by itself (round, floor, casts to integers), and sees no other reason to:
+            neither a lower precision nor a call out of JAX.
         dtypes: of the moving leaves as the caller passed them.
         notes: what the caller may not expect.
     """
@@ -53,7 +56,7 @@ class Subject:
     output_dtypes: tuple[Any, ...]
     claim_dtypes: tuple[Any, ...]
     inner_bits: int
-    calls_out: bool
+    rounds: bool
     dtypes: tuple[str, ...]
     notes: tuple[str, ...]
 
@@ -72,11 +75,6 @@ class Subject:
     def eps(self) -> float:
         """Spacing at 1 of the least precise output."""
         return max(float(jnp.finfo(dtype).eps) for dtype in self.output_dtypes)
-
-    @property
-    def inner_eps(self) -> float:
-        """Spacing at 1 of the least precise number inside; infinite where JAX does not see all."""
-        return float("inf") if self.calls_out else 2.0**-self.inner_bits
 
     @property
     def claim_bits(self) -> int:
@@ -150,7 +148,7 @@ def prepare(
         output_dtypes=tuple(y.dtype for y in seen.outputs),
         claim_dtypes=tuple(given),
         inner_bits=seen.inner_bits,
-        calls_out=seen.calls_out,
+        rounds=seen.rounds,
         dtypes=shipped,
         notes=notes,
     )
@@ -164,19 +162,23 @@ class Inspection:
     outputs: list[Any]
     derivative: list[Any] | None
     inner_bits: int
-    calls_out: bool
+    rounds: bool
     notes: tuple[str, ...]
 
 
-def calls_out(program: Any) -> bool:
-    """Whether a jaxpr holds a call to code outside JAX, at any depth."""
+def operations(program: Any) -> set[str]:
+    """Names of the operations in a jaxpr, at any depth; a cast to integers is called "to integer"."""
+    found = set()
     for step in program.eqns:
-        if any(word in step.primitive.name for word in ("callback", "ffi", "custom_call", "pallas")):
-            return True
-        parts = [getattr(part, "jaxpr", part) for part in jax.tree.leaves(list(step.params.values()))]
-        if any(calls_out(part) for part in parts if hasattr(part, "eqns")):
-            return True
-    return False
+        whole = all(jnp.issubdtype(v.aval.dtype, jnp.integer) for v in step.outvars if hasattr(v.aval, "dtype"))
+        moved = any(is_inexact(v.aval) for v in step.invars)
+        cast = step.primitive.name == "convert_element_type" and whole and moved
+        found.add("to integer" if cast else step.primitive.name)
+        for part in jax.tree.leaves(list(step.params.values())):
+            inner = getattr(part, "jaxpr", part)  # a closed jaxpr holds an open one
+            if hasattr(inner, "eqns"):
+                found |= operations(inner)
+    return found
 
 
 def least_bits(program: Any, moved: set[Any]) -> int:
@@ -224,7 +226,11 @@ def inspect(claim: Claim, shapes: Any) -> Inspection:
     elif not claim.by_value and moving:
         claim = _choose_mode(claim, moving, held, notes)
     program, found = jax.make_jaxpr(lambda m, h: outputs(claim, m, h), return_shape=True)(moving, held)
-    inner = least_bits(program.jaxpr, {*program.jaxpr.invars[: len(moving)]}), calls_out(program.jaxpr)
+    bits = least_bits(program.jaxpr, {*program.jaxpr.invars[: len(moving)]})
+    known = operations(program.jaxpr)
+    outside = any(word in name for name in known for word in OUTSIDE)
+    lower = bits < min(jnp.finfo(y.dtype).nmant for y in found)
+    inner = bits, bool(known & ROUNDING) and not outside and not lower
     if not moving:
         return Inspection(claim, found, derivative, *inner, tuple(notes))
     try:

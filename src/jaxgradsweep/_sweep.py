@@ -47,7 +47,7 @@ class Sweep:
         size: RMS size of the terms of the claimed pairing.
         finite: whether F is finite at x.
         eps: spacing at 1 of the outputs' least precise dtype.
-        inner_eps: the same of the least precise number that F computes inside; infinite where nobody can tell.
+        rounds: whether F rounds by itself, so that steps in its values are no sign of low precision inside.
     """
 
     paths: tuple[str, ...]
@@ -63,7 +63,7 @@ class Sweep:
     size: np.ndarray
     finite: np.ndarray
     eps: float
-    inner_eps: float = float("inf")
+    rounds: bool = False
 
     @property
     def derivative(self) -> np.ndarray:
@@ -132,12 +132,13 @@ def measure(
     probes: Probes,
     steps: np.ndarray,
     chunk: int,
-    eps: tuple[float, float],
+    eps: float,
+    rounds: bool = False,
     tick: Callable[[int], None] = lambda done: None,
 ) -> Sweep:
     """Measure every probe at every step. Call it inside `precision`; the results are NumPy arrays.
 
-    `eps` is that of the outputs and that of the least precise number inside. `tick` is called with the number of probes
+    `tick` is called with the number of probes
     done, after each call of the compiled program.
     """
     if not len(probes):
@@ -148,8 +149,8 @@ def measure(
             leaf=column.astype(int),
             scale=(),
             steps=np.array(steps, float),
-            eps=eps[0],
-            inner_eps=eps[1],
+            eps=eps,
+            rounds=rounds,
             **found,
         )
     run = _sweep_program(claim, chunk)
@@ -176,8 +177,8 @@ def measure(
         leaf=np.asarray(probes.leaf, np.int64),
         scale=scale,
         steps=np.array(steps, float),
-        eps=eps[0],
-        inner_eps=eps[1],
+        eps=eps,
+        rounds=rounds,
         **found,
     )
 
