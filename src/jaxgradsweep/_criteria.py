@@ -18,6 +18,8 @@ class Criteria:
         beyond_kink: a claim at a kink accuses from so many half widths of the kink on.
         kinked: second differences that grow with h to the power of one, to within this, come from a kink.
         dense: second differences that grow with a power of h between these two come from dense kinks.
+        flat: what grows with h to a smaller power than this does not grow.
+        steep: what shrinks with h to a smaller power than this has no slope at the point: h, or h log h, has.
         rounded: a function that moves by noise of at most so many roundings is constant, and a claim of at most so many
             roundings of its value is zero.
         missing: a claim smaller than this part of what is measured sets no scale.
@@ -27,8 +29,8 @@ class Criteria:
         loose: a discrepancy below it may come from a loose iteration that jumps close by.
         near: a slope at large steps is the claim's if it misses it by at most this part of the discrepancy.
         close: a smooth claim has settled over segments of this half width; one that still varies there is noisy.
-        noisy_claim: a claim that is noisy around the point is wrong from this relative error on. In short precisions
-            that is not yet the claim's mistake: ill-conditioned formulas lose digits.
+        noisy_claim: a claim that is noisy around the point is wrong from this relative error on; below, its formula may
+            be ill-conditioned and lose digits.
         quantum: jumps below this part of phi may be rounding (bfloat16 has 2^-8).
     """
 
@@ -41,6 +43,8 @@ class Criteria:
     beyond_kink: float = 1.5
     kinked: float = 0.15
     dense: tuple[float, float] = (1.15, 1.85)
+    flat: float = 0.05
+    steep: float = 0.98
     rounded: float = 1e4
     missing: float = 0.1
     tells: float = 3.0
@@ -49,7 +53,7 @@ class Criteria:
     loose: float = 1e-2
     near: float = 0.3
     close: float = 2.0**-6
-    noisy_claim: float = 1e-9
+    noisy_claim: float = 1e-3
     quantum: float = 2.0**-7
 
     @property

@@ -90,6 +90,8 @@ def conclude(subject: Subject, settings: Settings, dtype: str, tick: Tick) -> Re
     own = criteria_for(min(subject.bits, subject.claim_bits))
     inner = criteria_for(min(subject.bits, subject.inner_bits)).rounding if subject.inner_bits < subject.bits else 0
     criteria = dataclasses.replace(criteria, finest=max(own.finest, inner), rounding=own.rounding)
+    if subject.claim_is_shorter:  # its noise is no accident of the formula
+        criteria = dataclasses.replace(criteria, noisy_claim=criteria.finest)
     instrument = Instrument(subject, settings, criteria, tick)
     steps = grid_for(subject, settings)
     everything = list(range(len(subject.point.paths)))

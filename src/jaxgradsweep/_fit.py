@@ -11,7 +11,7 @@ import dataclasses
 import numpy as np
 
 from jaxgradsweep._noise import noise_levels, still, systematic
-from jaxgradsweep._shape import CAUTION, bend_order, growth, jump_near, smallest_steps, truncation, variation
+from jaxgradsweep._shape import CAUTION, bend_orders, growth, jump_near, smallest_steps, truncation, variation
 from jaxgradsweep._sweep import PER_STEP, Sweep
 from jaxgradsweep._window import bank, extrapolate, prefer
 
@@ -52,6 +52,8 @@ class Fit:
         motionless: whether phi does not move over the smallest steps.
         bend_order: exponent of the second differences over the smallest steps that show them: 2 for a smooth function,
             1 for a kink, between them for dense kinks.
+        bend_order_beyond: the same over the larger half of these steps.
+        bends_at_once: whether these steps are the smallest of all.
         bend_size: C(h) / h at the smallest of these steps: at a kink, the jump of the slope.
         variation: largest one-sided slope of phi inside the trusted window.
         quantised: whether phi stands still for the smallest steps but follows a trend at larger ones.
@@ -82,6 +84,8 @@ class Fit:
     jump_size: np.ndarray
     motionless: np.ndarray
     bend_order: np.ndarray
+    bend_order_beyond: np.ndarray
+    bends_at_once: np.ndarray
     bend_size: np.ndarray
     variation: np.ndarray
     quantised: np.ndarray
@@ -140,7 +144,6 @@ def _fit(sweep: Sweep) -> Fit:
     )
     jump_distance, jump_size = jump_near(h, np.where(good, sweep.bend, 0), noise)
     jump, jump_bar = smallest_steps(half, second, noise)
-    order, bend_size = bend_order(h, np.where(good, sweep.bend, 0), noise)
     return Fit(
         derivative=np.where(np.isfinite(chosen.uncertainty), chosen.value, np.nan),
         uncertainty=np.maximum(chosen.uncertainty, np.where(low_precision, 0, CAUTION * hidden / h[-1])),
@@ -157,8 +160,6 @@ def _fit(sweep: Sweep) -> Fit:
         jump_distance=jump_distance,
         jump_size=jump_size,
         motionless=still(sweep),
-        bend_order=order,
-        bend_size=bend_size,
         variation=variation(sweep, chosen.widest),
         quantised=quantised,
         low_precision=low_precision,
@@ -166,6 +167,7 @@ def _fit(sweep: Sweep) -> Fit:
         coarse=np.where(np.isfinite(coarse_bar), coarse.value, np.nan),
         coarse_uncertainty=coarse_bar,
         **shape,
+        **bend_orders(h, np.where(good, sweep.bend, 0), noise),
     )
 
 

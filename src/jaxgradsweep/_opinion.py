@@ -97,9 +97,12 @@ def _opinions(
     within = off <= criteria.beyond_kink * fit.bend_size / 2 + criteria.margin * bound
     jump = np.abs(fit.jump) > np.maximum(fit.jump_uncertainty, 1e-9 * fit.magnitude)
     one_sided = ~np.isfinite(sweep.difference[:, -6:]).all(axis=1)
-    dense = (fit.bend_order > criteria.dense[0]) & (fit.bend_order < criteria.dense[1])
+    dense = np.all(
+        [(p > criteria.dense[0]) & (p < criteria.dense[1]) for p in (fit.bend_order, fit.bend_order_beyond)], 0
+    )
+    cusp = fit.bends_at_once & (fit.bend_order > criteria.flat) & (fit.bend_order < 1 - criteria.kinked)
     unexplained = ~fits | ((fit.noise_ratio > criteria.rounded) & ~fit.low_precision)
-    singular = unexplained & (fit.growth > 0.05) & (fit.growth < 0.9)
+    singular = cusp | (unexplained & (fit.growth > criteria.flat) & (fit.growth < criteria.steep))
     nothing_but_noise = (fit.noise_ratio > criteria.rounded) & ~fit.low_precision
     nothing_but_noise &= np.abs(fit.derivative) < criteria.margin * fit.uncertainty
     right, mismatch = _compare(sweep, criteria, off, bound, scale)
@@ -115,7 +118,7 @@ def _opinions(
             (~sweep.finite | one_sided, Opinion.OPEN, Reason.NOT_FINITE),
             (kink & fits & outside & ~claimless, Opinion.AGAINST, Reason.KINK),
             (kink & (fits | claimless), Opinion.OPEN, Reason.KINK),
-            (~fits & bent, Opinion.OPEN, Reason.KINK),
+            (bent & (~fits | (claimless & fit.bends_at_once)), Opinion.OPEN, Reason.KINK),
             (jump & (~fine | np.isinf(fit.kink_uncertainty)), Opinion.OPEN, Reason.JUMP),
             (singular, Opinion.OPEN, Reason.SINGULAR),
             (claimless & fine, Opinion.AGAINST, Reason.NAN_CLAIM),
@@ -226,7 +229,7 @@ def confront(sweep: Sweep, fit: Fit, weighing: Weighing, segments: Segments, cri
         scatter = np.median(np.where(np.isfinite(apart), apart, np.inf), axis=1)  # a claim that is noisy around x too
         close = apart[:, h <= max(criteria.close, h[-1])]
         steady = np.median(np.where(np.isfinite(close), close, 0), axis=1)
-    agrees, pooled = _together(finest, sweep, weighing, criteria)
+        agrees, pooled = _together(finest, sweep, weighing, criteria)
     point_only = (weighing.opinion == Opinion.AGAINST) & (opinion == Opinion.OPEN) & (mended == Opinion.FOR)
     point_only &= criteria.margin**2 * scatter < np.abs(weighing.error)
     noisy_claim = (weighing.opinion == Opinion.AGAINST) & (opinion == Opinion.OPEN) & ~weighing.noisy

@@ -76,16 +76,22 @@ def jump_near(steps: np.ndarray, bend: np.ndarray, noise: np.ndarray) -> tuple[n
     return np.where(found, steps[column], np.nan), np.where(found, bend[rows, column], np.nan)
 
 
-def bend_order(steps: np.ndarray, bend: np.ndarray, noise: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The exponent p in |C(h)| ~ h^p over the seven smallest steps that stand above the noise, and C / h there."""
+def bend_orders(steps: np.ndarray, bend: np.ndarray, noise: np.ndarray) -> dict[str, np.ndarray]:
+    """The exponent p in |C(h)| ~ h^p over the seven smallest steps that stand above the noise.
+
+    And over the larger half of them, C / h at the smallest, and whether that is the smallest step of all.
+    """
     above = bend > 20 * noise
     last = above.shape[1] - 1 - np.argmax(above[:, ::-1], axis=1)
     columns = np.clip(last[:, None] - np.arange(7), 0, None)
     logarithm = np.log2(np.maximum(np.take_along_axis(bend, columns, axis=1), np.finfo(float).tiny))
-    slope = (logarithm[:, -1] - logarithm[:, 0]) / 6
     seen = above.any(axis=1) & (last >= 6)
-    size = bend[np.arange(len(bend)), last] / steps[last]
-    return np.where(seen, slope, np.nan), np.where(seen, size, np.nan)
+    return {
+        "bend_order": np.where(seen, (logarithm[:, -1] - logarithm[:, 0]) / 6, np.nan),
+        "bend_order_beyond": np.where(seen, (logarithm[:, -1] - logarithm[:, 3]) / 3, np.nan),
+        "bend_size": np.where(seen, bend[np.arange(len(bend)), last] / steps[last], np.nan),
+        "bends_at_once": seen & (last >= above.shape[1] - 2),
+    }
 
 
 def growth(half: np.ndarray, floor: np.ndarray) -> np.ndarray:

@@ -46,6 +46,7 @@ class Subject:
         inner_bits: bits of mantissa of the least precise number that is computed from the moving leaves.
         rounds: whether the function rounds by itself (round, floor, casts to integers), and sees no other reason to:
             neither a lower precision nor a call out of JAX.
+        claim_is_shorter: whether the claim computes in a lower precision than the function does.
         dtypes: of the moving leaves as the caller passed them.
         notes: what the caller may not expect.
     """
@@ -57,6 +58,7 @@ class Subject:
     claim_dtypes: tuple[Any, ...]
     inner_bits: int
     rounds: bool
+    claim_is_shorter: bool
     dtypes: tuple[str, ...]
     notes: tuple[str, ...]
 
@@ -149,6 +151,7 @@ def prepare(
         claim_dtypes=tuple(given),
         inner_bits=seen.inner_bits,
         rounds=seen.rounds,
+        claim_is_shorter=seen.claim_is_shorter,
         dtypes=shipped,
         notes=notes,
     )
@@ -163,6 +166,7 @@ class Inspection:
     derivative: list[Any] | None
     inner_bits: int
     rounds: bool
+    claim_is_shorter: bool
     notes: tuple[str, ...]
 
 
@@ -214,23 +218,24 @@ def inspect(claim: Claim, shapes: Any) -> Inspection:
     out = jax.eval_shape(lambda m, h: primal(claim, m, h), moving, held)
     check_output(claim, out)
     notes: list[str] = []
-    derivative = None
+    derivative = traced = None
     if claim.rule is not None:
         try:
-            derivative = jax.eval_shape(lambda m, h: _derivative(claim, m, h), moving, held)
+            traced, derivative = jax.make_jaxpr(lambda m, h: _derivative(claim, m, h), return_shape=True)(moving, held)
         except NOT_TRACEABLE:
             if claim.kind != "grad":
                 raise
             notes.append(NOTES["untraceable"])
             claim = dataclasses.replace(claim, by_value=True, rule=None)
     elif not claim.by_value and moving:
-        claim = _choose_mode(claim, moving, held, notes)
+        claim, traced = _choose_mode(claim, moving, held, notes)
     program, found = jax.make_jaxpr(lambda m, h: outputs(claim, m, h), return_shape=True)(moving, held)
     bits = least_bits(program.jaxpr, {*program.jaxpr.invars[: len(moving)]})
     known = operations(program.jaxpr)
     outside = any(word in name for name in known for word in OUTSIDE)
     lower = bits < min(jnp.finfo(y.dtype).nmant for y in found)
-    inner = bits, bool(known & ROUNDING) and not outside and not lower
+    shorter = traced is not None and least_bits(traced.jaxpr, {*traced.jaxpr.invars[: len(moving)]}) < bits
+    inner = bits, bool(known & ROUNDING) and not outside and not lower, shorter
     if not moving:
         return Inspection(claim, found, derivative, *inner, tuple(notes))
     try:
@@ -242,34 +247,34 @@ def inspect(claim: Claim, shapes: Any) -> Inspection:
     return Inspection(claim, found, derivative, *inner, tuple(notes))
 
 
-def _choose_mode(claim: Claim, moving: Any, held: Any, notes: list[str]) -> Claim:
-    """JAX's own derivative in its natural mode, or in the other one where the function has only that."""
+def _choose_mode(claim: Claim, moving: Any, held: Any, notes: list[str]) -> tuple[Claim, Any]:
+    """JAX's own derivative in its natural mode, or in the other one where the function has only that; and its jaxpr."""
 
-    def trace(claim: Claim) -> None:
+    def trace(claim: Claim) -> Any:
         def paired(m: Any, h: Any) -> Any:
             out, pairing = linearise(claim, m, h, ())
             return pairing(m, [jnp.ones_like(y) for y in out])
 
         if forward(claim):  # a custom VJP inside refuses forward mode only when the program is lowered
-            jax.jit(paired).lower(moving, held)
-        else:
-            jax.eval_shape(paired, moving, held)
+            traced = jax.jit(paired).trace(moving, held)
+            traced.lower()
+            return traced.jaxpr
+        return jax.make_jaxpr(paired)(moving, held)
 
     def forward(claim: Claim) -> bool:
         return (claim.kind in ("jvp", "hvp")) == (claim.mode == "natural")
 
     try:
-        trace(claim)
-        return claim
+        return claim, trace(claim)
     except (TypeError, ValueError, NotImplementedError) as error:
         other = dataclasses.replace(claim, mode="other")
         try:
-            trace(other)
+            traced = trace(other)
         except Exception:
             raise error from None
         missing, used = ("forward", "reverse") if claim.kind in ("jvp", "hvp") else ("reverse", "forward")
         notes.append(NOTES["mode"].format(missing=missing, used=used))
-        return other
+        return other, traced
 
 
 def _derivative(claim: Claim, moving: Any, held: Any) -> list[Any] | None:

@@ -131,6 +131,8 @@ def _decide(
         against, speak_for = those(group, Opinion.AGAINST), those(group, Opinion.FOR)
         if any(said[i][1] is Reason.KINK for i in against) and len(against) < len(group):
             continue  # at a kink, valid subgradients may lie outside along some directions, but not along all
+        if group is groups.get(SCALES[BASIS]) and any(said[i][1] is not Reason.KINK for i in against):
+            continue  # a look at components asks which of them a kink is about
         if _contradicted(against, everyone, sweep, weighing):
             continue
         if (len(against) >= 2 and len(against) >= 2 * len(speak_for)) or len(against) == len(group) == 1:
