@@ -1,5 +1,6 @@
 """The open corpus: its cases are well formed, and what it calls the truth is true."""
 
+import hashlib
 import math
 
 import jax
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 
 import corpus
+import jaxgradsweep as jgs
 from corpus.case import ANSWERS, BF16, CORRECT, F16, F32, F64, UNRESOLVED, WRONG
 from corpus.trusted import LIVE
 from jaxgradsweep._wording import Reason
@@ -118,3 +120,39 @@ def test_jax_agrees_with_the_exact_derivative(case):
         found = flat(jax.jit((jax.grad if "rev" in case.modes else jax.jacfwd)(total))(args[0]))
         slopes = exact_slopes(case, args)
     np.testing.assert_allclose(found, slopes, rtol=1e-6, atol=1e-6 * np.max(np.abs(slopes), initial=0.0))
+
+
+# ---- the verdicts. The whole corpus takes half an hour (benchmarks/judgement.py); here is one case in twelve.
+
+
+def sample(dtype, modules, every):
+    """Every so manieth case of some modules that can be made in a dtype, in the order of a hash of its name."""
+    cases = [case for case in corpus.load(modules).values() if dtype in case.dtypes and not case.requires]
+    cases = sorted(cases, key=lambda case: hashlib.md5(case.name.encode()).hexdigest())
+    return [pytest.param(case, id=case.name) for case in cases[::every]]
+
+
+def verdict_on(case, dtype):
+    """What a check with default settings says."""
+    fun, args, claimed = case.problem(dtype)
+    fun = jax.grad(fun) if case.order == 2 else fun
+    out = jax.tree.leaves(jax.eval_shape(fun, *args))
+    setting = {"dtype": "float64" if dtype == F64 else "native"}
+    if case.modes[0] == "fwd":
+        report = jgs.check_jvp(fun, args, **setting)
+    elif [y.shape for y in out] == [()] and (case.holomorphic or not jnp.iscomplexobj(out[0])):
+        report = jgs.check_grad(fun, args, grad=claimed, holomorphic=case.holomorphic, **setting)
+    else:
+        report = jgs.check_vjp(fun, args, **setting)
+    return report.verdict.name
+
+
+@pytest.mark.parametrize("case", sample(F64, corpus.MODULES, 14))
+def test_the_verdict_in_float64_is_right(case):
+    with jax.enable_x64(True):
+        assert verdict_on(case, F64) in case.expected(F64)
+
+
+@pytest.mark.parametrize("case", sample(F32, corpus.MODULES, 25))
+def test_a_definite_verdict_in_float32_is_right(case):
+    assert verdict_on(case, F32) in case.expected(F32) | {UNRESOLVED}

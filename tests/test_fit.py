@@ -7,6 +7,7 @@ import pytest
 
 from helpers import EPS, ONE_VARIABLE, STEPS, along, sweep_of
 from jaxgradsweep._fit import fit
+from jaxgradsweep._window import PROMISE, student
 
 
 def fit_of(*functions, **settings):
@@ -60,6 +61,51 @@ def test_uncertainties_cover_the_errors_of_99_percent_of_smooth_functions_and_ex
     assert np.mean(error <= found.uncertainty) >= 0.99
     assert np.median(found.uncertainty) <= 10 * np.median(error)
     assert np.median(error / np.abs(exact)) <= 1e-12
+
+
+# name: (function, its derivative, the range of points), none with a narrow reach of its own
+FAMILIES = {
+    "sin": (np.sin, np.cos, (-3, 3)),
+    "exp": (np.exp, np.exp, (-2, 2)),
+    "log": (np.log, lambda x: 1 / x, (0.1, 10)),
+    "tanh": (np.tanh, lambda x: 1 / np.cosh(x) ** 2, (-2, 2)),
+    "cube": (lambda x: x * x * x, lambda x: 3 * x * x, (-2, 2)),
+    "bell": (lambda x: np.exp(-x * x), lambda x: -2 * x * np.exp(-x * x), (-2, 2)),
+    "Runge": (lambda x: 1 / (1 + 25 * x * x), lambda x: -50 * x / (1 + 25 * x * x) ** 2, (-1, 1)),
+    "sin 50 x": (lambda x: np.sin(50 * x), lambda x: 50 * np.cos(50 * x), (-1, 1)),
+    "softplus": (lambda x: np.log1p(np.exp(x)), lambda x: 1 / (1 + np.exp(-x)), (-4, 4)),
+    "linear": (lambda x: 3 * x + 2, lambda x: 0 * x + 3, (-2, 2)),
+}
+
+
+@pytest.mark.parametrize(("noise", "points"), [(0.0, 200), (1e-7, 60)])
+def test_error_bars_keep_their_promise_and_quote_no_more_than_they_need(noise, points):
+    """The error is that of calculus at random points of every function: 2600 probes, smooth and noisy ones."""
+    random = np.random.default_rng(3)
+    errors, bars = [], []
+    for function, derivative, (low, high) in FAMILIES.values():
+        x = random.uniform(low, high, points)
+        v = (1 + random.integers(0, 8, points) / 8) * 2.0 ** np.floor(np.log2(np.abs(x)))
+        values = (
+            lambda t, x=x[i], v=v[i], f=function: f(x + t * v) * (1 + noise * random.normal(size=np.shape(t)))
+            for i in range(points)
+        )
+        found = fit_of(*values)
+        errors.append(np.abs(found.derivative - derivative(x.astype(np.longdouble)) * v))
+        bars.append(found.uncertainty)
+    error, bar = np.concatenate(errors).astype(float), np.concatenate(bars)
+    assert np.mean(np.isfinite(bar)) > 0.99
+    error, bar = error[np.isfinite(bar)], bar[np.isfinite(bar)]
+    assert abs(np.mean(error <= bar) - PROMISE) <= 0.01
+    assert np.median(bar[error > 0] / error[error > 0]) <= 6.5
+
+
+@pytest.mark.parametrize(
+    ("freedom", "quantile"), [(2, 9.925), (3, 5.841), (5, 4.032), (10, 3.169), (30, 2.750), (1e6, 2.576)]
+)
+def test_the_widening_is_the_quantile_of_student_that_holds_what_is_promised(freedom, quantile):
+    assert PROMISE == 0.99
+    assert student(np.array([freedom]))[0] == pytest.approx(quantile, rel=0.05)
 
 
 def test_the_claim_has_no_influence_on_the_fit():

@@ -152,6 +152,38 @@ def test_small_errors_are_seen_beside_a_kink(distance, error):
     assert report.verdict is Verdict.WRONG
 
 
+def branching(x):
+    """Slope 2 below zero and cos x above."""
+    return jnp.sum(jnp.where(x < 0, 2 * x, jnp.sin(x)))
+
+
+def branching_gradient(x):
+    return jnp.where(x < 0, 2.0, jnp.cos(x))
+
+
+def off_in_the_first(x):
+    return branching_gradient(x).at[0].multiply(1.5)
+
+
+BESIDE_A_BRANCH = np.array([1e-11, 0.7, 1.2])
+
+
+def test_a_small_leaf_of_mixed_scales_beside_a_branch_is_looked_at_component_by_component():
+    """Every step of the leaf's own size takes the smallest component across the branch."""
+    report = jgs.check_grad(branching, (BESIDE_A_BRANCH,), grad=branching_gradient)
+    assert report.ok
+    assert "basis" in report.sweep.scale
+    assert not jgs.check_grad(branching, (BESIDE_A_BRANCH,), grad=off_in_the_first).ok
+
+
+@pytest.mark.parametrize("distance", [1e-7, 1e-8, 1e-9, 1e-10])
+@pytest.mark.parametrize("factor", [1.01, 1.5])
+def test_a_component_beside_its_branch_is_not_right_because_it_hardly_moves_at_its_own_scale(distance, factor):
+    gradient = np.cos(BESIDE_A_BRANCH) * [factor, 1, 1]
+    x = np.append(distance, BESIDE_A_BRANCH[1:])
+    assert not jgs.check_grad(branching, (x,), grad=gradient).ok
+
+
 # ---- jumps and other roughness
 
 
@@ -260,6 +292,30 @@ def test_float32_inside_is_judged_as_float32():
     assert jgs.check_grad(single, (X,)).ok
 
 
+def trusted_in_float32(x):
+    """The gradient of `smooth`, right but for the float32 that it goes through on its way."""
+    x = x.astype(jnp.float32)
+    return ((jnp.cos(x) + jnp.sin(x) / 3) * jnp.exp(x / 3)).astype(jnp.float64)
+
+
+def test_a_claim_that_goes_through_float32_is_wrong_and_called_noisy():
+    x = np.random.default_rng(0).uniform(0.3, 1.6, 3)
+    assert outcome(jgs.check_grad(smooth, (x,), grad=trusted_in_float32)) == (Verdict.WRONG, Reason.NOISY_CLAIM)
+    assert jgs.check_grad(smooth, (x,)).ok
+
+
+def quantised(x):
+    """Audio in 16 bits; its gradient is that of what goes in."""
+    return jnp.sum(x + jax.lax.stop_gradient(jnp.round(x * 2**15) / 2**15 - x))
+
+
+def test_a_quantiser_with_a_straight_through_gradient_is_not_taken_for_float32():
+    """In a sum of a hundred its steps are as fine, beside the sum, as those of float32."""
+    report = jgs.check_grad(quantised, (LONG[:100],))
+    assert outcome(report) == (Verdict.UNRESOLVED, Reason.QUANTISED)
+    assert "precision" not in report.findings[0].evidence
+
+
 # ---- functions that give little to see
 
 
@@ -300,6 +356,18 @@ def constant(x):
 def test_a_constant_has_a_zero_gradient_and_no_other():
     assert jgs.check_grad(constant, (X,), grad=0 * X).ok
     assert jgs.check_grad(constant, (X,), grad=0 * X + 1e-3).verdict is Verdict.WRONG
+
+
+def shares(x):
+    """The sum of probabilities: one, whatever x is, but for rounding."""
+    return jnp.sum(jax.nn.softmax(x))
+
+
+def test_a_constant_with_a_claim_of_the_size_of_rounding_is_constant():
+    report = jgs.check_grad(shares, (X,))
+    assert outcome(report) == (Verdict.CORRECT, Reason.CONSTANT)
+    assert outcome(jgs.check_grad(shares, (X,), grad=0 * X + 1e-15)) == (Verdict.CORRECT, Reason.CONSTANT)
+    assert jgs.check_grad(shares, (X,), grad=0 * X + 1e-6).verdict is Verdict.WRONG
 
 
 def one_of_two(params):

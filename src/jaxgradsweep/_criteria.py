@@ -24,6 +24,7 @@ class Criteria:
             roundings of its value is zero.
         missing: a claim smaller than this part of what is measured sets no scale.
         tells: an identity must be so many times finer than the discrepancy that it confirms.
+        alike: discrepancies of the two witnesses are the same one if they differ by at most this part of it.
         steps_that_tell: so many of the smallest telling steps of an identity must agree,
         fewest_that_tell: and so many there must be.
         loose: a discrepancy below it may come from a loose iteration that jumps close by.
@@ -42,12 +43,13 @@ class Criteria:
     least_kink: float = 1e-6
     beyond_kink: float = 1.5
     kinked: float = 0.15
-    dense: tuple[float, float] = (1.15, 1.85)
+    dense: tuple[float, float] = (1.15, 1.75)
     flat: float = 0.05
     steep: float = 0.98
     rounded: float = 1e4
     missing: float = 0.1
     tells: float = 3.0
+    alike: float = 0.5
     steps_that_tell: int = 4
     fewest_that_tell: int = 2
     loose: float = 1e-2
@@ -65,7 +67,7 @@ class Criteria:
 # of a smooth function with some margin; a claim in bfloat16 has a rounding of its own of 1 %.
 _BY_PRECISION: dict[int, dict[str, Any]] = {
     52: {"finest": 1e-9, "coarsest": 1e-3, "rounding": 64 * 2.0**-53},
-    23: {"least_kink": 1e-3, "finest": 1e-4, "coarsest": 2e-2, "rounding": 32 * 2.0**-24, "noisy_claim": 2e-2},
+    23: {"least_kink": 1e-3, "finest": 1e-4, "coarsest": 2e-2, "rounding": 32 * 2.0**-24, "noisy_claim": 0.3},
     10: {"least_kink": 3e-2, "finest": 2e-2, "coarsest": 1e-1, "rounding": 8 * 2.0**-11, "noisy_claim": 0.3},
     7: {"least_kink": 1e-1, "finest": 6e-2, "coarsest": 3e-1, "rounding": 4 * 2.0**-8, "noisy_claim": 0.5},
 }

@@ -11,7 +11,7 @@ import jax
 import numpy as np
 
 from jaxgradsweep import _sweep
-from jaxgradsweep._criteria import criteria_for
+from jaxgradsweep._criteria import Criteria, criteria_for
 from jaxgradsweep._fit import fit
 from jaxgradsweep._instrument import Instrument, Look, grid_for
 from jaxgradsweep._probe import LEAF, PART, REST, step_grid
@@ -84,39 +84,49 @@ def at_precision(
             raise error from None
 
 
-def conclude(subject: Subject, settings: Settings, dtype: str, tick: Tick) -> Report:
-    """Look, look again where needed, and write the report."""
+def criteria_of(subject: Subject, settings: Settings) -> Criteria:
+    """The criteria that suit the precision of the function, of what it computes inside, and of the claim."""
     criteria = criteria_for(subject.bits, settings.rtol)
     own = criteria_for(min(subject.bits, subject.claim_bits))
     inner = criteria_for(min(subject.bits, subject.inner_bits)).rounding if subject.inner_bits < subject.bits else 0
-    criteria = dataclasses.replace(criteria, finest=max(own.finest, inner), rounding=own.rounding)
-    if subject.claim_is_shorter:  # its noise is no accident of the formula
-        criteria = dataclasses.replace(criteria, noisy_claim=criteria.finest)
-    instrument = Instrument(subject, settings, criteria, tick)
+    finest = max(own.finest, inner)
+    # The noise of a claim in lower precision than the function is no accident of its formula.
+    noisy_claim = finest if subject.claim_is_shorter else criteria.noisy_claim
+    return dataclasses.replace(criteria, finest=finest, rounding=own.rounding, noisy_claim=noisy_claim)
+
+
+def conclude(subject: Subject, settings: Settings, dtype: str, tick: Tick) -> Report:
+    """Look, look again where needed, and write the report."""
+    instrument = Instrument(subject, settings, criteria_of(subject, settings), tick)
     steps = grid_for(subject, settings)
     everything = list(range(len(subject.point.paths)))
     look = instrument.look(instrument.draw(everything, LEAF, range(settings.count)), steps)
-    if not everything:
-        return report_on(subject, instrument, look, [], settings, dtype)
-    if not instrument.same_twice(look):
-        findings = [changing(finding) for finding in look.findings(subject)]
-        return report_on(subject, instrument, look, findings, settings, dtype)
     findings = look.findings(subject)
-    undecided = [i for i in everything if findings[i].verdict is not Verdict.CORRECT]
+    if everything and not instrument.same_twice(look):
+        findings = [changing(finding) for finding in findings]
+    elif everything:
+        look, findings = look_closer(instrument, look, findings, steps)
+    return report_on(subject, instrument, look, findings, settings, dtype)
+
+
+def look_closer(
+    instrument: Instrument, look: Look, findings: list[Finding], steps: np.ndarray
+) -> tuple[Look, list[Finding]]:
+    """Further looks at what the first did not find correct, and the findings after them."""
+    subject, free = instrument.subject, instrument.settings.steps is None
+    undecided = [i for i, finding in enumerate(findings) if finding.verdict is not Verdict.CORRECT]
     if undecided:
         look = instrument.look_again(look, undecided, steps)
         findings = look.findings(subject)
         farther = [i for i in undecided if needs_larger_steps(look, findings[i])]
-        if farther and settings.steps is None:
+        if farther and free:
             look = instrument.look_outward(look, farther)
             findings = look.findings(subject)
-    for leaf in [i for i in everything if is_rough(findings[i], subject.point.moving[i])]:
+    for leaf in [i for i in undecided if is_rough(findings[i], subject.point.moving[i])]:
         look = instrument.look_at_components(look, leaf, steps)
         findings = look.findings(subject)
     findings = [bent(instrument, look, steps, i, finding) for i, finding in enumerate(findings)]
-    if settings.steps is None:
-        look, findings = refined(instrument, look, findings)
-    return report_on(subject, instrument, look, findings, settings, dtype)
+    return refined(instrument, look, findings) if free else (look, findings)
 
 
 def needs_larger_steps(look: Look, finding: Finding) -> bool:

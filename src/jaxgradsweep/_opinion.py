@@ -187,7 +187,7 @@ class Identity:
         error: residual of the best of these steps, as an error of the claim (signed, absolute).
         bound: its bound.
         step: its step.
-        agrees: whether its finest step finds the sweep's discrepancy, within both bounds and far outside its own.
+        agrees: whether its finest step finds about the sweep's discrepancy, and far outside its own bound.
         pooled: opinion of all directions of a leaf together, where a tolerance was asked for that this witness resolves
             and both witnesses agree along every direction.
         point_only: whether everything fits once the claim at x itself is replaced by the sweep's derivative.
@@ -250,8 +250,12 @@ def _together(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Whether the identity finds the sweep's discrepancy again, and what all directions of a leaf then say together."""
     error, bound = finest
-    same = np.abs(error - weighing.error) <= weighing.bound + bound
-    agrees = same & (criteria.tells * bound < by_group(sweep, np.nan_to_num(weighing.error)))
+    apart = np.abs(error - weighing.error) - weighing.bound - bound
+    same = apart <= 0
+    # An error of the claim changes along the segment.
+    agrees = (apart <= criteria.alike * np.abs(weighing.error)) & (
+        criteria.tells * bound < by_group(sweep, np.nan_to_num(weighing.error))
+    )
     pooled = np.full(len(error), int(Opinion.OPEN))
     if criteria.rtol is not None:
         usual, spread = by_group(sweep, np.nan_to_num(error)), by_group(sweep, np.nan_to_num(bound))

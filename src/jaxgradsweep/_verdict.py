@@ -93,7 +93,8 @@ def _guilty(i: int, weighing: Weighing, identity: Identity | None, criteria: Cri
         return opinion, reason
     other = Opinion(identity.opinion[i])
     if opinion is Opinion.AGAINST:
-        if reason in (Reason.KINK, Reason.NAN_CLAIM) or other is Opinion.AGAINST or identity.agrees[i]:
+        confirmed = other is Opinion.AGAINST or (identity.agrees[i] and not identity.noisy_claim[i])
+        if confirmed or reason in (Reason.KINK, Reason.NAN_CLAIM):
             return opinion, reason
         if identity.point_only[i]:
             return opinion, Reason.POINT_ONLY
