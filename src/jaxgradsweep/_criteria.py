@@ -14,14 +14,15 @@ class Criteria:
         coarsest: a detection limit above it supports no verdict of CORRECT.
         rounding: a claim is rounded by at most so much of its own size.
         margin: a discrepancy accuses only from so many times its bound on.
+        bends: a jump of slopes is one if it is so many times its error bar.
         least_kink: smallest jump of slopes that counts as a kink, relative.
         beyond_kink: a claim at a kink accuses from so many half widths of the kink on.
         kinked: second differences that grow with h to the power of one, to within this, come from a kink.
         dense: second differences that grow with a power of h between these two come from dense kinks.
         flat: what grows with h to a smaller power than this does not grow.
         steep: what shrinks with h to a smaller power than this has no slope at the point: h, or h log h, has.
-        rounded: a function that moves by noise of at most so many roundings is constant, and a claim of at most so many
-            roundings of its value is zero.
+        rounded: noise of at most so many roundings can come from rounding alone.
+        drowned: where a function does not move at any step, a claim of at most so many roundings of its value is zero.
         missing: a claim smaller than this part of what is measured sets no scale.
         tells: an identity must be so many times finer than the discrepancy that it confirms.
         alike: discrepancies of the two witnesses are the same one if they differ by at most this part of it.
@@ -40,6 +41,7 @@ class Criteria:
     coarsest: float = 1e-3
     rounding: float = 64 * 2.0**-53
     margin: float = 3.0
+    bends: float = 4.5
     least_kink: float = 1e-6
     beyond_kink: float = 1.5
     kinked: float = 0.15
@@ -47,6 +49,7 @@ class Criteria:
     flat: float = 0.05
     steep: float = 0.98
     rounded: float = 1e4
+    drowned: float = 2.0
     missing: float = 0.1
     tells: float = 3.0
     alike: float = 0.5
@@ -69,7 +72,7 @@ _BY_PRECISION: dict[int, dict[str, Any]] = {
     52: {"finest": 1e-9, "coarsest": 1e-3, "rounding": 64 * 2.0**-53},
     23: {"least_kink": 1e-3, "finest": 1e-4, "coarsest": 2e-2, "rounding": 32 * 2.0**-24, "noisy_claim": 0.3},
     10: {"least_kink": 3e-2, "finest": 2e-2, "coarsest": 1e-1, "rounding": 8 * 2.0**-11, "noisy_claim": 0.3},
-    7: {"least_kink": 1e-1, "finest": 6e-2, "coarsest": 3e-1, "rounding": 4 * 2.0**-8, "noisy_claim": 0.5},
+    7: {"least_kink": 1e-1, "finest": 6e-2, "coarsest": 1.5e-1, "rounding": 4 * 2.0**-8, "noisy_claim": 0.5},
 }
 
 

@@ -52,7 +52,12 @@ def quotients(
     """Difference quotients along some components, extrapolated, with their error bars."""
     sweep = instrument.measure(basis(leaf, components, scale), grid_for(instrument.subject, settings), "components")
     found = fit(sweep)
-    return found.derivative / sweep.claimed, found.uncertainty / np.abs(sweep.claimed)
+    criteria = instrument.criteria
+    kink = np.abs(found.kink) > np.maximum(
+        criteria.bends * found.kink_uncertainty, criteria.least_kink * found.variation
+    )
+    bar = np.where(kink, np.maximum(found.uncertainty, np.abs(found.kink) / 2), found.uncertainty)
+    return found.derivative / sweep.claimed, bar / np.abs(sweep.claimed)
 
 
 def unit_claim(args: Any, argnums: Any) -> Any:

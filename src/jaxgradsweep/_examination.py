@@ -80,6 +80,8 @@ def at_precision(
         cause = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0][:120]}"
         try:
             return attempt("native", (NOTES["native"].format(error=cause),))
+        except SeveralTerms:
+            raise
         except Exception:
             raise error from None
 
@@ -92,7 +94,10 @@ def criteria_of(subject: Subject, settings: Settings) -> Criteria:
     finest = max(own.finest, inner)
     # The noise of a claim in lower precision than the function is no accident of its formula.
     noisy_claim = finest if subject.claim_is_shorter else criteria.noisy_claim
-    return dataclasses.replace(criteria, finest=finest, rounding=own.rounding, noisy_claim=noisy_claim)
+    coarsest = max(criteria.coarsest, own.coarsest)
+    return dataclasses.replace(
+        criteria, finest=finest, coarsest=coarsest, rounding=own.rounding, noisy_claim=noisy_claim
+    )
 
 
 def conclude(subject: Subject, settings: Settings, dtype: str, tick: Tick) -> Report:

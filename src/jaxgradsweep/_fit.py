@@ -130,7 +130,8 @@ def _fit(sweep: Sweep) -> Fit:
     level = np.nan_to_num(upper[:, -1])
     size = np.maximum(magnitude(sweep), np.abs(coarse.value))
     smooth = np.isfinite(shape["order"]) & (shape.pop("order_step") < h[noises.onset])
-    low_precision = ~np.asarray(sweep.rounds) & trend & (quantised | (apart & ~smooth)) & (level < LOW_PRECISION * size)
+    inside = (quantised & ~np.asarray(sweep.rounds)) | (apart & ~smooth & np.asarray(sweep.shorter))
+    low_precision = trend & inside & (level < LOW_PRECISION * size)
     chosen = prefer(coarse, fine, low_precision)
     measured = np.where(low_precision[:, None], upper, lower)
     noise = chosen.inflation[:, None] * measured

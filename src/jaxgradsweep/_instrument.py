@@ -90,7 +90,15 @@ class Instrument:
         self.evaluations += len(probes) * -(-len(steps) // self.chunk) * (2 * self.chunk + 1)
         paths = subject.point.paths
         return _sweep.measure(
-            subject.claim, subject.arrays, paths, probes, steps, self.chunk, subject.eps, subject.rounds, tick
+            subject.claim,
+            subject.arrays,
+            paths,
+            probes,
+            steps,
+            self.chunk,
+            subject.eps,
+            (subject.rounds, subject.shorter),
+            tick,
         )
 
     def same_twice(self, look: Look) -> bool:

@@ -59,7 +59,7 @@ def _weigh(sweep: Sweep, fit: Fit, criteria: Criteria) -> Weighing:
     rounding = criteria.rounding * np.clip(hidden, 1, 2.0**29)
     bound = fit.uncertainty + rounding * (np.nan_to_num(sweep.size, posinf=0) + fit.variation)
     scale = np.where(size > criteria.margin * bound, size, np.maximum(size, fit.variation))
-    nothing = fit.still & (fit.noise_ratio < criteria.rounded) & (size <= criteria.rounded * sweep.eps * fit.magnitude)
+    nothing = fit.still & (fit.noise_ratio < criteria.rounded) & (size <= criteria.drowned * sweep.eps * fit.magnitude)
     scale = np.where(nothing, np.maximum(scale, fit.magnitude), scale)
     scale = np.where(scale > 0, scale, 1)
     opinion, reason = _opinions(sweep, fit, criteria, error, bound, scale)
@@ -91,9 +91,9 @@ def _opinions(
     fits = np.isfinite(fit.uncertainty)
     fine = fits & (bound / scale <= criteria.coarsest)
     claimless = ~np.isfinite(sweep.claimed)
-    kink = np.abs(fit.kink) > np.maximum(3 * fit.kink_uncertainty, criteria.least_kink * scale)
+    kink = np.abs(fit.kink) > np.maximum(criteria.bends * fit.kink_uncertainty, criteria.least_kink * scale)
     outside = off > criteria.beyond_kink * fit.kink_width / 2 + criteria.margin * bound
-    bent = np.abs(fit.bend_order - 1) < criteria.kinked
+    bent = (np.abs(fit.bend_order - 1) < criteria.kinked) & ~fit.motionless
     within = off <= criteria.beyond_kink * fit.bend_size / 2 + criteria.margin * bound
     jump = np.abs(fit.jump) > np.maximum(fit.jump_uncertainty, 1e-9 * fit.magnitude)
     one_sided = ~np.isfinite(sweep.difference[:, -6:]).all(axis=1)
@@ -154,8 +154,10 @@ def _blur(sweep: Sweep, fit: Fit, fits: np.ndarray, scale: np.ndarray) -> list[R
     """What hides a derivative that no rule could decide."""
     noisy = fit.noise_ratio > 30
     large = fits & (fit.noise_ratio * sweep.eps * fit.magnitude > 1e-4 * scale)
-    pairs = zip(noisy, large, strict=True)
-    return [Reason.NOISE if n else Reason.ROUNDOFF if r else Reason.TRUNCATION for n, r in pairs]
+    stairs = fit.motionless & np.isfinite(fit.jump_distance)
+    groups = zip(stairs, noisy, large, strict=True)
+    reasons = (Reason.QUANTISED, Reason.NOISE, Reason.ROUNDOFF, Reason.TRUNCATION)
+    return [next(why for why, holds in zip(reasons, (*group, True), strict=True) if holds) for group in groups]
 
 
 def _first(rules: list[tuple[np.ndarray, Opinion, Reason | list[Reason]]]) -> tuple[np.ndarray, list[Reason]]:

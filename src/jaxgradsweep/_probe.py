@@ -106,7 +106,7 @@ def root_mean_square(x: jax.Array) -> jax.Array:
 def scales_of(leaf: jax.Array) -> tuple[jax.Array, jax.Array]:
     """The power of two near a leaf's RMS, and those near each of its components (the leaf's own where one is zero)."""
     size = jnp.abs(leaf).astype(wide_dtype())
-    overall = power_of_two_near(root_mean_square(size))
+    overall = power_of_two_near(1.001 * root_mean_square(size))  # ones have the same in every precision
     return overall, jnp.where(size > 0, power_of_two_near(size), overall)
 
 

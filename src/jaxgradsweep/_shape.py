@@ -106,7 +106,11 @@ def growth(half: np.ndarray, floor: np.ndarray) -> np.ndarray:
 
 
 def variation(sweep: Sweep, start: np.ndarray) -> np.ndarray:
-    """The largest one-sided slope inside the trusted window: how much phi varies over one unit of relative step."""
+    """The largest one-sided slope inside the trusted window: how much phi varies over one unit of relative step.
+
+    Larger steps say nothing of that: over sixteen units a square varies sixteen times as much.
+    """
+    start = np.maximum(start, np.argmax(sweep.steps <= 1))
     slope = np.maximum(np.abs(sweep.forward), np.abs(sweep.backward)) / sweep.steps
     inside = np.arange(len(sweep.steps))[None] >= start[:, None]
     inside &= np.arange(len(sweep.steps))[None] < start[:, None] + 4

@@ -44,8 +44,9 @@ class Subject:
         output_dtypes: of the function's inexact outputs.
         claim_dtypes: of the claimed derivative, where that is known.
         inner_bits: bits of mantissa of the least precise number that is computed from the moving leaves.
-        rounds: whether the function rounds by itself (round, floor, casts to integers), and sees no other reason to:
-            neither a lower precision nor a call out of JAX.
+        rounds: whether the function rounds by itself (round, floor, casts to integers), and has no other reason for
+            steps: neither a lower precision nor a call out of JAX.
+        shorter: whether it computes in a lower precision inside than its arguments and outputs have, or calls out.
         claim_is_shorter: whether the claim computes in a lower precision than the function does.
         dtypes: of the moving leaves as the caller passed them.
         notes: what the caller may not expect.
@@ -58,6 +59,7 @@ class Subject:
     claim_dtypes: tuple[Any, ...]
     inner_bits: int
     rounds: bool
+    shorter: bool
     claim_is_shorter: bool
     dtypes: tuple[str, ...]
     notes: tuple[str, ...]
@@ -151,6 +153,7 @@ def prepare(
         claim_dtypes=tuple(given),
         inner_bits=seen.inner_bits,
         rounds=seen.rounds,
+        shorter=seen.shorter,
         claim_is_shorter=seen.claim_is_shorter,
         dtypes=shipped,
         notes=notes,
@@ -166,6 +169,7 @@ class Inspection:
     derivative: list[Any] | None
     inner_bits: int
     rounds: bool
+    shorter: bool
     claim_is_shorter: bool
     notes: tuple[str, ...]
 
@@ -235,7 +239,7 @@ def inspect(claim: Claim, shapes: Any) -> Inspection:
     outside = any(word in name for name in known for word in OUTSIDE)
     lower = bits < min(jnp.finfo(y.dtype).nmant for y in found)
     shorter = traced is not None and least_bits(traced.jaxpr, {*traced.jaxpr.invars[: len(moving)]}) < bits
-    inner = bits, bool(known & ROUNDING) and not outside and not lower, shorter
+    inner = bits, bool(known & ROUNDING) and not outside and not lower, lower or outside, shorter
     if not moving:
         return Inspection(claim, found, derivative, *inner, tuple(notes))
     try:

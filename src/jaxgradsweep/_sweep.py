@@ -48,6 +48,7 @@ class Sweep:
         finite: whether F is finite at x.
         eps: spacing at 1 of the outputs' least precise dtype.
         rounds: whether F rounds by itself, so that steps in its values are no sign of low precision inside.
+        shorter: whether F computes in a lower precision inside, or calls what JAX does not see.
     """
 
     paths: tuple[str, ...]
@@ -64,6 +65,7 @@ class Sweep:
     finite: np.ndarray
     eps: float
     rounds: bool = False
+    shorter: bool = True
 
     @property
     def derivative(self) -> np.ndarray:
@@ -133,12 +135,12 @@ def measure(
     steps: np.ndarray,
     chunk: int,
     eps: float,
-    rounds: bool = False,
+    inside: tuple[bool, bool] = (False, True),
     tick: Callable[[int], None] = lambda done: None,
 ) -> Sweep:
     """Measure every probe at every step. Call it inside `precision`; the results are NumPy arrays.
 
-    `tick` is called with the number of probes
+    `inside` is whether F rounds, and whether it computes in lower precision. `tick` is called with the number of probes
     done, after each call of the compiled program.
     """
     if not len(probes):
@@ -150,7 +152,8 @@ def measure(
             scale=(),
             steps=np.array(steps, float),
             eps=eps,
-            rounds=rounds,
+            rounds=inside[0],
+            shorter=inside[1],
             **found,
         )
     run = _sweep_program(claim, chunk)
@@ -178,7 +181,8 @@ def measure(
         scale=scale,
         steps=np.array(steps, float),
         eps=eps,
-        rounds=rounds,
+        rounds=inside[0],
+        shorter=inside[1],
         **found,
     )
 
