@@ -33,6 +33,7 @@ class Criteria:
         close: a smooth claim has settled over segments of this half width; one that still varies there is noisy.
         noisy_claim: a claim that is noisy around the point is wrong from this relative error on; below, its formula may
             be ill-conditioned and lose digits.
+        slight: a claim that is off by less than this part in every direction may be right, of something approximate.
         quantum: jumps below this part of phi may be rounding (bfloat16 has 2^-8).
     """
 
@@ -49,7 +50,7 @@ class Criteria:
     flat: float = 0.05
     steep: float = 0.98
     rounded: float = 1e4
-    drowned: float = 2.0
+    drowned: float = 64.0
     missing: float = 0.1
     tells: float = 3.0
     alike: float = 0.5
@@ -59,6 +60,7 @@ class Criteria:
     near: float = 0.3
     close: float = 2.0**-6
     noisy_claim: float = 1e-3
+    slight: float = 1e-2
     quantum: float = 2.0**-7
 
     @property

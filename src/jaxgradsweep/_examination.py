@@ -25,6 +25,7 @@ from jaxgradsweep._wording import NOTES, TIE, Reason, Verdict, advice_for
 
 REFINE = 10.0  # a detection limit so many times coarser than the finest tolerance is worth larger steps
 MOST_COMPONENTS = 32  # leaves of at most so many are looked at component by component where kinks hide the answer
+WIDEST = 6  # so many of the largest steps show whether a claim varies smoothly
 OUTWARD = (Reason.ROUNDOFF, Reason.TRUNCATION, Reason.NOISE)  # what larger steps may decide
 SEVERITY = {Verdict.CORRECT: 0, Verdict.UNRESOLVED: 1, Verdict.WRONG: 2}
 
@@ -131,6 +132,7 @@ def look_closer(
         look = instrument.look_at_components(look, leaf, steps)
         findings = look.findings(subject)
     findings = [bent(instrument, look, steps, i, finding) for i, finding in enumerate(findings)]
+    findings = [drowned(instrument, look, steps, finding) for finding in findings]
     return refined(instrument, look, findings) if free else (look, findings)
 
 
@@ -166,6 +168,25 @@ def bent(instrument: Instrument, look: Look, steps: np.ndarray, leaf: int, findi
     if not (np.abs(lack) > bound + look.criteria.least_kink * look.weighing.scale[rows]).any():
         return finding
     return dataclasses.replace(finding, verdict=Verdict.UNRESOLVED, reason=Reason.KINK, advice=TIE)
+
+
+def drowned(instrument: Instrument, look: Look, steps: np.ndarray, finding: Finding) -> Finding:
+    """The finding of a leaf along which the function stands still, after asking whether its claim is only rounding.
+
+    Rounding changes from point to point. A claim that changes smoothly is a derivative too small to be seen.
+    """
+    rows = list(finding.probes)
+    if finding.reason is not Reason.CONSTANT or not look.sweep.claimed[rows].any():
+        return finding
+    segments = instrument.integrate(look.probes.rows(np.array(rows)), np.ones(len(rows), bool), steps[:WIDEST])
+    if segments is None:
+        return finding
+    with np.errstate(all="ignore"):
+        rough = np.abs(segments.integral - segments.rough) > look.criteria.slight * np.abs(segments.integral)
+    if rough.any():
+        return finding
+    verdict, reason = Verdict.UNRESOLVED, Reason.ROUNDOFF
+    return dataclasses.replace(finding, verdict=verdict, reason=reason, advice=advice_for(verdict, reason, {}))
 
 
 def refined(instrument: Instrument, look: Look, findings: list[Finding]) -> tuple[Look, list[Finding]]:

@@ -59,7 +59,8 @@ def _weigh(sweep: Sweep, fit: Fit, criteria: Criteria) -> Weighing:
     rounding = criteria.rounding * np.clip(hidden, 1, 2.0**29)
     bound = fit.uncertainty + rounding * (np.nan_to_num(sweep.size, posinf=0) + fit.variation)
     scale = np.where(size > criteria.margin * bound, size, np.maximum(size, fit.variation))
-    nothing = fit.still & (fit.noise_ratio < criteria.rounded) & (size <= criteria.drowned * sweep.eps * fit.magnitude)
+    nothing = fit.still & (fit.noise_ratio < criteria.rounded) & (np.abs(fit.derivative) <= fit.uncertainty)
+    nothing &= size <= criteria.drowned * sweep.eps * fit.magnitude
     scale = np.where(nothing, np.maximum(scale, fit.magnitude), scale)
     scale = np.where(scale > 0, scale, 1)
     opinion, reason = _opinions(sweep, fit, criteria, error, bound, scale)

@@ -110,10 +110,8 @@ def check_points(points: Any, args: tuple[Any, ...], rule: Any) -> None:
             raise ValueError(f"`points` must be at least 1; got {points}")
         return
     if not isinstance(points, (list, tuple)) or not points:
-        raise TypeError(
-            f"`points` must be a list of args tuples, or a number of perturbations of `args`; got "
-            f"{type(points).__name__ if points else 'none'}"
-        )
+        had = "none" if isinstance(points, (list, tuple)) else type(points).__name__
+        raise TypeError(f"`points` must be a list of args tuples, or a number of perturbations of `args`; got {had}")
     for number, point in enumerate(points):
         if not isinstance(point, tuple) or len(point) != len(args):
             had = f"{len(point)} arguments" if isinstance(point, tuple) else type(point).__name__
@@ -220,6 +218,7 @@ def check_output(claim: Claim, out: Any) -> None:
     leaves = jax.tree.leaves(out)
     if claim.kind in ("grad", "hvp"):
         terms = claim.kind == "grad" and isinstance(out, dict) and len(out) == len(leaves) > 1
+        terms = terms and all(jax.tree.structure(term).num_nodes == 1 for term in out.values())
         if terms and all(leaf.shape == () and jnp.issubdtype(leaf.dtype, jnp.floating) for leaf in leaves):
             raise SeveralTerms(tuple(out))
         if len(leaves) != 1 or leaves[0].shape != ():

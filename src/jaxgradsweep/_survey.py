@@ -9,11 +9,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxgradsweep._criteria import criteria_for
 from jaxgradsweep._examination import SEVERITY, examine
 from jaxgradsweep._probe import seed_words
 from jaxgradsweep._report import Part, Report
 from jaxgradsweep._request import Settings, SeveralTerms, check_args, check_points
+from jaxgradsweep._sweep import precision
 from jaxgradsweep._tree import Same, is_inexact
 from jaxgradsweep._verdict import Finding
 from jaxgradsweep._wording import (
@@ -61,8 +61,8 @@ def join(parts: Sequence[Part], summary: str) -> Report:
 
 def at_points(kind: str, fun: Callable, args: tuple[Any, ...], settings: Settings, claim: dict[str, Any]) -> Report:
     """The claim at `args` and at other points: wrong everywhere, or special at one?"""
-    check_points(settings.points, args, claim["rule"])
     numbers, _ = check_args(args, claim["argnums"])
+    check_points(settings.points, args, claim["rule"])
     if isinstance(settings.points, (int, np.integer)):
         names = [f"perturbed {i + 1}" for i in range(int(settings.points))]
         points = [perturbed(args, numbers, settings.key, i) for i in range(int(settings.points))]
@@ -89,18 +89,22 @@ def perturbed(args: tuple[Any, ...], numbers: tuple[int, ...], key: int, count: 
     def move(path: Any, leaf: Any) -> Any:
         if not is_inexact(leaf) or not np.size(leaf):
             return leaf
-        dtype = jnp.result_type(leaf)
-        wide = np.asarray(leaf).astype(np.complex128 if jnp.issubdtype(dtype, jnp.complexfloating) else np.float64)
-        size = np.abs(wide)
-        usual = np.sqrt(np.mean(size**2)) or 1.0
+        array = np.asarray(leaf)
+        own = array.astype(np.complex128 if np.iscomplexobj(array) else np.float64)
+        size = np.abs(own)
+        largest = np.max(size, where=np.isfinite(size), initial=0.0) or 1.0
+        usual = largest * np.sqrt(np.mean((size / largest) ** 2)) or 1.0
         random = np.random.default_rng(seed_words(key, jax.tree_util.keystr(path), count))
-        factor = random.uniform(NEAREST, FARTHEST, wide.shape) * random.choice([-1.0, 1.0], wide.shape)
-        moved = wide + np.where(size > 0, wide, usual) * factor
-        return float(moved) if isinstance(leaf, float) else np.asarray(moved).astype(dtype)
+        # A number of few bits moves by at least two of its last place.
+        nearest = max(NEAREST, 2 * float(jnp.finfo(array.dtype).eps))
+        factor = random.uniform(nearest, max(FARTHEST, 2 * nearest), own.shape) * random.choice([-1.0, 1.0], own.shape)
+        moved = (own + np.where(size > 0, own, usual) * factor).astype(array.dtype)
+        moved = np.where(np.isfinite(moved.astype(own.dtype)), moved, array)
+        return type(leaf)(moved) if isinstance(leaf, (float, complex)) else moved.astype(array.dtype)
 
     moved = list(args)
     for number in numbers:
-        moved[number] = jax.tree_util.tree_map_with_path(functools.partial(move), args[number])
+        moved[number] = jax.tree_util.tree_map_with_path(move, args[number])
     return tuple(moved)
 
 
@@ -126,7 +130,7 @@ def of_terms(
     The claim is JAX's own gradient of each term, or a dict of one gradient per term, or the gradient of the sum.
     """
     rule, has_aux = claim["rule"], claim["has_aux"]
-    each = rule_per_term(rule, names, args, claim["argnums"])
+    each = rule_per_term(rule, names, args, claim["argnums"], settings.dtype)
     known = {**claim, "has_aux": False}
 
     def ask(name: Any, rule: Any) -> Report:
@@ -140,7 +144,7 @@ def of_terms(
     )
 
 
-def rule_per_term(rule: Any, names: tuple[Any, ...], args: tuple[Any, ...], argnums: Any) -> dict[Any, Any]:
+def rule_per_term(rule: Any, names: tuple[Any, ...], args: tuple[Any, ...], argnums: Any, dtype: str) -> dict[Any, Any]:
     """The claim for every term, and under None that for the sum."""
     if rule is None:
         return dict.fromkeys((*names, None))
@@ -149,7 +153,8 @@ def rule_per_term(rule: Any, names: tuple[Any, ...], args: tuple[Any, ...], argn
             total = jax.tree.map(lambda *leaves: sum(leaves[1:], leaves[0]), *rule.values())
             return {**rule, None: total}
         return {**dict.fromkeys(names), None: rule}
-    shape = jax.eval_shape(lambda: rule(*args))
+    with precision(dtype):
+        shape = jax.eval_shape(lambda: rule(*args))
     if isinstance(shape, dict) and set(shape) == set(names) and not _looks_like(shape, args, argnums):
         return {name: term_rule(Same(rule), name) for name in names} | {None: term_rule(Same(rule), None)}
     return {**dict.fromkeys(names), None: rule}
@@ -157,7 +162,8 @@ def rule_per_term(rule: Any, names: tuple[Any, ...], args: tuple[Any, ...], argn
 
 def _looks_like(tree: Any, args: tuple[Any, ...], argnums: Any) -> bool:
     """Whether a derivative has the structure of `args[argnums]` itself."""
-    point = args[argnums] if isinstance(argnums, int) else tuple(args[i] for i in argnums)
+    numbers, single = check_args(args, argnums)
+    point = args[numbers[0]] if single else tuple(args[i] for i in numbers)
     return jax.tree.structure(tree) == jax.tree.structure(point)
 
 
@@ -179,24 +185,28 @@ def in_both_precisions(
     kind: str, fun: Callable, args: tuple[Any, ...], settings: Settings, claim: dict[str, Any]
 ) -> Report:
     """The formula in float64, the arithmetic as it ships, and how well the second agrees with the first."""
-    formula, shipped = (
-        survey(kind, fun, args, settings=dataclasses.replace(settings, dtype=dtype), **claim)
-        for dtype in ("float64", "native")
-    )
+
+    def ask(dtype: str) -> Report:
+        return survey(kind, fun, args, settings=dataclasses.replace(settings, dtype=dtype), **claim)
+
+    formula = ask("float64")
+    refuses = formula.environment["dtype"] == "native"
+    shipped = formula if refuses else ask("native")
     dtypes = ", ".join(dict.fromkeys(finding.dtype for finding in shipped.findings)) or "native"
-    if formula.parts or not formula.findings or formula.environment["dtype"] == "native":
-        summary = NO_TWIN if formula.environment["dtype"] == "native" else ""
-        return join([Part(name="float64", report=formula), Part(name=dtypes, report=shipped)], summary)
+    if refuses:
+        return join([Part(name=dtypes, report=shipped)], NO_TWIN)
+    parts = [Part(name="float64", report=formula), Part(name=dtypes, report=shipped)]
+    if formula.parts or not formula.findings:
+        return join(parts, "; ".join(f"{part.name}: {part.report.summary}" for part in parts if part.report.summary))
     off, bars = agreement(formula, shipped)
-    bits = min(jnp.finfo(finding.dtype).nmant for finding in shipped.findings)
-    limit = criteria_for(bits, settings.rtol).tolerance
+    limit = max(float(finding.evidence["finest"]) for finding in shipped.findings)
     if formula.ok and shipped.verdict is Verdict.UNRESOLVED:
         each = zip(shipped.findings, off, bars, strict=True)
         findings = [agreed(finding, error, bar, limit) for finding, error, bar in each]
         verdict = max((finding.verdict for finding in findings), key=SEVERITY.__getitem__)
         resolution = max(finding.resolution for finding in findings)
         shipped = dataclasses.replace(shipped, findings=tuple(findings), verdict=verdict, resolution=resolution)
-    summary = twin_summary(formula.verdict, formula.resolution, shipped.verdict, float(max(off)), dtypes, limit)
+    summary = twin_summary(formula.verdict, formula.resolution, shipped.verdict, float(np.max(off)), dtypes, limit)
     return join([Part(name="float64", report=formula), Part(name=dtypes, report=shipped)], summary)
 
 

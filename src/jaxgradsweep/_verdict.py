@@ -10,9 +10,10 @@ from jaxgradsweep._fit import Fit
 from jaxgradsweep._opinion import Identity, Opinion, Weighing
 from jaxgradsweep._probe import BASIS, COMPONENT, SCALES
 from jaxgradsweep._sweep import Sweep
-from jaxgradsweep._wording import INSIDE, OUTSIDE, Reason, Verdict, advice_for
+from jaxgradsweep._wording import FINITE_AT, INSIDE, NOT_FINITE_AT, OUTSIDE, Reason, Verdict, advice_for
 
 ROUGH = (Reason.KINK, Reason.JUMP, Reason.SCALES)  # open for what the function does, not for want of precision
+DOUBLE = 1e-10  # outputs of a coarser spacing are of a short precision
 FLOAT32 = 2.0**-28  # noise above this share of phi, and of rounded values, is that of float32
 
 
@@ -192,7 +193,10 @@ def _finding(
     resolution = float(bound / scale)
     relative = float(error / scale)
     tolerance = max(resolution, criteria.finest) if criteria.rtol is None else criteria.rtol
-    evidence = _evidence(row, reason, sweep, fit, weighing, identity)
+    evidence = _evidence(row, reason, sweep, fit, weighing, identity, criteria)
+    evidence |= _pattern(rows, sweep, fit, criteria) | ({"complex": "yes"} if name[2].startswith("complex") else {})
+    if sweep.eps > DOUBLE:
+        evidence["precision"] = name[2]
     return Finding(
         path=name[0],
         shape=name[1],
@@ -217,17 +221,39 @@ def _finding(
     )
 
 
+def _pattern(rows: np.ndarray, sweep: Sweep, fit: Fit, criteria: Criteria) -> dict[str, float | str]:
+    """Whether claim and estimate differ by one factor, or by little, along all directions of a leaf."""
+    claimed, estimate = sweep.claimed[rows], fit.derivative[rows]
+    sharp = np.isfinite(claimed) & (np.abs(estimate) > fit.uncertainty[rows] / criteria.near**3)
+    if not sharp.any():
+        return {}
+    ratio = claimed[sharp] / estimate[sharp]
+    blur = fit.uncertainty[rows][sharp] / np.abs(estimate[sharp])
+    if np.all(np.abs(ratio - 1) < criteria.slight):
+        return {"pattern": "small"}
+    same = np.ptp(ratio) <= criteria.margin * np.max(blur) * np.max(np.abs(ratio)) + criteria.slight**3
+    return {"pattern": "factor"} if same and sharp.sum() > 1 else {}
+
+
 def _known(value: float) -> float | None:
     return float(value) if np.isfinite(value) else None
 
 
 def _evidence(
-    row: int, reason: Reason, sweep: Sweep, fit: Fit, weighing: Weighing, identity: Identity | None
+    row: int,
+    reason: Reason,
+    sweep: Sweep,
+    fit: Fit,
+    weighing: Weighing,
+    identity: Identity | None,
+    criteria: Criteria,
 ) -> dict[str, float | str]:
     """Named numbers behind a reason."""
     found: dict[str, float | str] = {
         "size": float(weighing.scale[row]),
         "noise over rounding": float(fit.noise_ratio[row]),
+        "finest": criteria.tolerance,
+        "scatter": float(fit.noise[row] / fit.magnitude[row]) if fit.magnitude[row] > 0 else 0.0,
     }
     if np.isfinite(sweep.claimed[row]) and fit.derivative[row] != 0 and np.isfinite(fit.derivative[row]):
         found["ratio"] = float(sweep.claimed[row] / fit.derivative[row])
@@ -242,13 +268,16 @@ def _evidence(
     if reason is Reason.DENSE_KINKS:
         found["bend order"] = float(fit.bend_order[row])
     if reason is Reason.JUMP:
-        found["jump"] = float(fit.jump[row])
+        found["jump"] = abs(float(fit.jump[row]))
+    if reason is Reason.NOT_FINITE:
+        found["where finite"] = FINITE_AT if sweep.finite[row] else NOT_FINITE_AT
     if reason is Reason.SINGULAR:
-        found["exponent"] = float(fit.growth[row])
+        cusp = fit.bends_at_once[row] and not fit.growth[row] < fit.bend_order[row]  # the same slope on both sides
+        found["exponent"] = float(fit.bend_order[row] if cusp else fit.growth[row])
     if np.isfinite(fit.coarse_uncertainty[row]):
         found |= {"slope at large steps": float(fit.coarse[row]), "its uncertainty": float(fit.coarse_uncertainty[row])}
     if fit.low_precision[row] and fit.noise[row] > FLOAT32 * fit.magnitude[row]:
-        found["precision"] = "computes in float32 inside"
+        found["precision inside"] = "float32"
     if identity is not None and np.isfinite(identity.bound[row]):
         found["identity residual"] = float(identity.error[row] / weighing.scale[row])
         found["identity bound"] = float(identity.bound[row] / weighing.scale[row])

@@ -1,6 +1,7 @@
 """What a verdict says: every sentence that a user reads about a verdict, its reason and what to do about it."""
 
 import enum
+import math
 from collections.abc import Sequence
 
 
@@ -64,17 +65,15 @@ def points_summary(found: Sequence[tuple[str, Verdict, Reason | None]]) -> str:
         return f"wrong at all {count} points: the mistake is not one of a special point"
     if wrong and right:
         return (
-            f"wrong at {', '.join(wrong)}, right at {', '.join(right)}: look for what is special there, a branch, a "
-            "mask or a comparison in the derivative"
+            f"wrong at {', '.join(wrong)}, right at {', '.join(right)}: look for what is special at {wrong[0]}, a "
+            "branch, a mask or a comparison in the derivative"
         )
     if wrong:
         return f"wrong at {', '.join(wrong)}, undecided at {', '.join(open_)}"
     if open_ == [found[0][0]]:
         why = f" ({found[0][2].name})" if found[0][2] is not None else ""
-        return (
-            f"right at the other {len(right)} points and undecided only at the given one{why}: by accident it lies "
-            "where the function has no derivative, or none that can be measured"
-        )
+        others = "the other point" if len(right) == 1 else f"the other {len(right)} points"
+        return f"right at {others} and undecided only at the given one{why}: only that point is special"
     if not right:
         return f"undecided at all {count} points"
     return f"right at {', '.join(right)}, undecided at {', '.join(open_)}"
@@ -101,19 +100,31 @@ def twin_summary(formula: Verdict, finest: float, shipped: Verdict, off: float, 
     """What a check in float64 and one in the arithmetic as shipped say together."""
     if formula is Verdict.WRONG:
         return f"the formula itself is wrong, in float64 too, so that its arithmetic in {dtype} does not matter"
-    start = (
-        f"the formula is right to {finest:.1e}" if formula is Verdict.CORRECT else "in float64 the formula is undecided"
-    )
-    agrees = f"as shipped, in {dtype}, the claim agrees with the derivative in float64 to {off:.1e}"
-    supported = (
-        f"which is what {dtype} supports" if off <= limit else f"more than the {limit:.1e} that {dtype} explains"
-    )
+    if formula is not Verdict.CORRECT:
+        return f"in float64 the formula is undecided, so that its arithmetic in {dtype} has nothing to be held against"
+    start = f"the formula is right to {_short(finest)}"
+    if not math.isfinite(off):
+        return f"{start}; as shipped, in {dtype}, the claim or the function is not finite: look for overflow"
+    if off <= limit:
+        agrees = f"agrees with the derivative in float64 to {_short(off)}, which is what {dtype} supports"
+        other = f"; but the function itself, as it is computed in {dtype}, has another derivative"
+    else:
+        agrees = (
+            f"differs from the derivative in float64 by {_short(off)}, more than the {_short(limit)} of its rounding"
+        )
+        other = ""
     lost = {
-        Verdict.WRONG: f", and the function as it is computed in {dtype} has another derivative",
-        Verdict.UNRESOLVED: f"; in {dtype} alone the check decides nothing",
+        Verdict.WRONG: other,
+        Verdict.UNRESOLVED: f"; the differences in {dtype} are too coarse to add anything",
         Verdict.CORRECT: "",
     }[shipped]
-    return f"{start}; {agrees}, {supported}{lost}"
+    return f"{start}; as shipped, in {dtype}, the claim {agrees}{lost}"
+
+
+def _short(value: float) -> str:
+    """A number with two digits: 3.8e-2."""
+    mantissa, _, power = f"{value:.1e}".partition("e")
+    return f"{mantissa}e{int(power)}"
 
 
 LIMIT = "an error above {limit} would have been seen"
@@ -137,33 +148,36 @@ NO_RULE = "no answer"
 ADVICE = {
     Reason.KINK: (
         "No derivative exists at a kink. Along the direction that decided, the slope is {slope before:.6g} before "
-        "it and {slope after:.6g} after it, and the claim {claim}. Check at points a little aside, with "
-        "`points=4`: if the claim is right there, only this point is special, as equal or zero inputs are."
+        "it and {slope after:.6g} after it, and the claim {claim}. Check at points a little aside, with `points=4`: if "
+        "the claim is right there, only this point is special, as equal or zero inputs are."
     ),
     Reason.DENSE_KINKS: (
-        "The second differences grow like h^{bend order:.2f} instead of h^2. Use float64: its smaller steps fit "
-        "between the kinks of a network of rectifiers or max-pools."
+        "Many kinks (rectifiers, max-pools, absolute values) lie closer together than any step that this precision "
+        'allows. Use the default `dtype="float64"`: its smaller steps fit between them.'
     ),
     Reason.JUMP: (
         "The function jumps by {jump:.3g} at the point: no derivative exists. Check at points a little aside, with "
         "`points=4`."
     ),
     Reason.SINGULAR: (
-        "The differences grow like h^{exponent:.2f}: the slope at the point is infinite. Check at a point a little "
-        "aside, or give the function a safe form there (a `where` around its argument)."
+        "The function changes like |h|^{exponent:.2f} near the point, so that its slope there is infinite. Check at a "
+        "point a little aside, or give the function a safe form there (a `where` around its argument)."
     ),
     Reason.NOISE: (
-        "The function's noise is {noise over rounding:.1e} times the rounding of its output. Tighten the tolerance "
-        "of solvers inside it, compute in float64 throughout, or fix its random numbers; larger `directions` do not"
-        " help."
+        "At small steps the function's values scatter by about {scatter:.1g} of their size. Either it is noisy: "
+        "tighten the tolerance of solvers inside it, compute in float64 throughout, or fix its random numbers. Or it "
+        "varies faster than any step can follow, as a fast wave or a chaotic iteration does: rescale the argument, or "
+        "iterate less. More directions do not help."
     ),
     Reason.QUANTISED: (
         "The function stands still for small changes, so its true derivative there is zero, while over large steps "
-        "it moves by jumps. Look for rounding, casts to integers or a lookup table in it."
+        "it moves by jumps. Look for rounding, casts to integers, bfloat16 or float16, a lookup table, a solver that "
+        "stops early, or counting with fixed random numbers. A straight-through estimator differs from the derivative "
+        "on purpose."
     ),
     Reason.ROUNDOFF: (
         "The function's value is so large beside its change that rounding hides the derivative. Subtract the "
-        "constant part, check a term of the sum by itself, or ask for less with a larger `rtol`."
+        "constant part, or check the part that changes by itself."
     ),
     Reason.TRUNCATION: (
         "The function varies on a finer scale than any step that rises above its rounding. Rescale the argument, "
@@ -171,25 +185,24 @@ ADVICE = {
     ),
     Reason.SCALES: (
         "Small and large steps, or the differences and the integrated claim, give different slopes. A loose solver "
-        "does this (tighten its tolerance), as does a claim that is meant as a smoothed derivative; decide which "
-        "one you mean."
+        "does this (tighten its tolerance), and so do kinks at regular distances and a claim that is meant as a "
+        "smoothed derivative."
     ),
     Reason.DIRECTIONS: (
-        "Some directions agree with the claim and some do not. Raise `directions` to 8 and look at the figure."
+        "Some directions agree with the claim and some do not. Raise `directions` to 8; `report.plot()` shows which."
     ),
     Reason.NOT_FINITE: (
-        "Evaluate the function at the point: it must be finite there and a little to both sides. If the point lies "
-        "on the edge of the domain, move it inside."
+        "{where finite}. If the point lies on the edge of the domain (a square root at 0, an arccosine at 1), move it "
+        "inside; in short precisions, look for overflow."
     ),
     Reason.NONDETERMINISTIC: (
         "Pass random keys and state as arguments, so that equal arguments give equal values; a derivative of a "
         "function that changes between calls has no meaning."
     ),
     Reason.MISMATCH: (
-        "Along the direction that decided, the claim is {ratio:.10g} times the estimate. A ratio of claimed to "
-        "estimated that is the same in every direction points to a constant factor or a sign, one that changes to "
-        "single components or terms: find them with `estimate_grad`, which measures a scalar function's gradient "
-        "component by component, on a small example."
+        "The ratio of claim to measured derivative changes with the direction, so that single components or terms are "
+        "wrong. Compare your gradient with `jgs.estimate_grad(fun, args)`, which measures each component of a scalar "
+        "function's gradient (on a small example)."
     ),
     Reason.POINT_ONLY: (
         "The claim is right around the point and wrong at it. Look for a special case in the derivative: a "
@@ -205,23 +218,52 @@ ADVICE = {
         " not finite, a square root or a norm at zero, or 0/0 in the backward pass."
     ),
 }
-LOW_PRECISION = "The function computes in float32 inside; it is judged at that precision."
+FACTOR = "The claim is {ratio:.6g} times the measured derivative in every direction: look for a factor or a sign."
+SMALL = (
+    "The difference is small, {ratio:.10g} times the measured derivative. A solver or an iteration inside the function "
+    "that stops early gives this although the derivative is right: tighten its tolerance and see whether the "
+    "difference shrinks. So does a backward pass in lower precision."
+)
+CONJUGATE = "`jax.grad` returns the conjugate of the usual complex gradient: try `jnp.conj` of the claim."
+NOT_FINITE_CLAIM = (
+    "No derivative exists at this kink, and the claim is not finite. If your program can reach the point (a norm of "
+    "zeros, a distance between equal points), give the derivative a finite value there, with a `where` inside and "
+    "outside of the root."
+)
+IN_SHORT = "In {precision} many kinks close by look like one at the point: check in float64 first, the default `dtype`."
+IN_FLOAT64 = "Check in float64 first, the default `dtype`: its steps are finer."
+LOW_PRECISION = (
+    "The function computes in float32 inside, which limits this check. To check more finely, let it use the dtype of "
+    "its arguments."
+)
 
 INSIDE = "lies between the two, as that of a valid subgradient does"
-OUTSIDE = "does not lie between the two, as that of a subgradient would"
+OUTSIDE = "lies outside of the two; derivative rules that are right elsewhere can do this at a kink"
 TIE = (
-    "The slopes along two halves of a direction do not add up to that along the whole, so no derivative exists at this "
-    "point, as at equal values under a median or a sort. Check at points a little aside, with `points=4`."
+    "No derivative exists here: several values are equal, as under a median, a sort or a maximum, and the slope "
+    "depends on which of them moves. Check at points a little aside, with `points=4`."
 )
+FINITE_AT = "The function is finite at the point, but not on both sides of it"
+NOT_FINITE_AT = "The function is not finite at the point itself"
 
 
 def advice_for(verdict: Verdict, reason: Reason, evidence: dict[str, float | str]) -> str:
     """What to do about a finding, with its own numbers; empty where nothing is to do."""
     if verdict is Verdict.CORRECT:
-        return LOW_PRECISION if "precision" in evidence else ""
+        return LOW_PRECISION if "precision inside" in evidence else ""
     template = ADVICE.get(reason, "")
+    more = ""
+    if reason is Reason.MISMATCH:
+        template = {"factor": FACTOR, "small": SMALL}.get(str(evidence.get("pattern")), template)
+        more = CONJUGATE if evidence.get("complex") else ""
+    elif reason is Reason.KINK and evidence.get("claim") == "is not finite":
+        template = NOT_FINITE_CLAIM
+    elif reason is Reason.KINK and "precision" in evidence:
+        more = IN_SHORT
+    elif reason is Reason.TRUNCATION and "precision" in evidence:
+        more = IN_FLOAT64
     try:
-        return template.format(**evidence)
+        return f"{template} {more}".strip().format(**evidence)
     except KeyError:  # a number that this finding could not measure
         return template.split(". ", 1)[-1]
 
@@ -232,7 +274,8 @@ NOT_TRACED = (
 )
 NOTES = {
     "fixed": "held fixed, since they are empty, or neither floating nor complex: {leaves}",
-    "native": "evaluated as the arrays come, since the function does not run in float64 ({error})",
+    "native": "evaluated as the arrays come, since the function does not run in float64 ({error}). Arrays that it "
+    "reads from outside keep their precision: pass them as arguments",
     "mode": "{missing} mode is not available for this function; {used} mode was used for the claim",
     "no vmap": "the function cannot be vmapped; its points were evaluated one after the other",
     "untraceable": "the claimed gradient cannot be traced by JAX; it was evaluated once, and is judged as numbers",

@@ -24,9 +24,8 @@ NO_LIMIT = frozenset(
 )
 # What the integral of the claim along the probed segments says, by the opinion that it supports.
 IDENTITY = {
-    "FOR": "the claim integrates back to the function to {most}{residual} along the segments (bound {bound})",
+    "FOR": "the claim integrates back to the function to within {residual} along the segments (bound {bound})",
     "AGAINST": "the claim, integrated along the segments, misses the function by {most}{residual} (bound {bound})",
-    "OPEN": "the claim, integrated along the segments, settles nothing: off by {most}{residual} (bound {bound})",
 }
 
 _COLUMNS = ("leaf", "shape", "verdict", "reason", "relative error", "limit", "slope", "crossover")
@@ -125,7 +124,8 @@ def _measured(report: Report, decisive: Sequence[Finding]) -> str:
     off = ""
     if report.verdict is Verdict.WRONG:
         decisive = [max(decisive, key=lambda finding: (finding.error != finding.error, abs(finding.error)))]
-        off = f"; off by {number(abs(decisive[0].error))}"
+        known = decisive[0].error == decisive[0].error
+        off = f"; off by {number(abs(decisive[0].error))}" if known else f"; {decisive[0].reason.value}"
     elif reason := _only_reason(report):
         return f"; {reason.value}"
     limit = _limit(decisive)
@@ -259,6 +259,7 @@ def _why(report: Report) -> str:
     findings = [] if _only_reason(report) else _not_correct(report)
     reasons = [(finding.reason.value, finding) for finding in findings]
     integrated = [f for f in report.findings if f.verdict is not Verdict.CORRECT or f.reason is Reason.IDENTITY]
+    integrated = [f for f in integrated if f.reason not in (Reason.JUMP, Reason.QUANTISED)]  # nothing integrates a jump
     return _section("why", [*reasons, *_integrals(integrated)])
 
 
