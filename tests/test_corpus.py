@@ -156,3 +156,10 @@ def test_the_verdict_in_float64_is_right(case):
 @pytest.mark.parametrize("case", sample(F32, corpus.MODULES, 25))
 def test_a_definite_verdict_in_float32_is_right(case):
     assert verdict_on(case, F32) in case.expected(F32) | {UNRESOLVED}
+
+
+@pytest.mark.parametrize("case", [pytest.param(case, id=name) for name, case in corpus.load(["found"]).items()])
+def test_a_mistake_once_found_is_not_made_again(case):
+    for dtype in case.dtypes:
+        with jax.enable_x64(dtype == F64):
+            assert verdict_on(case, dtype) in case.expected(dtype), dtype

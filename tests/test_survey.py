@@ -249,7 +249,9 @@ def test_a_claim_wrong_everywhere_is_no_special_point():
 def test_a_claim_wrong_at_one_point_only_is_found_there():
     report = jgs.check_grad(special, (np.array([0.6]),), points=[(np.array([0.5]),), (np.array([0.7]),)])
     assert verdicts(report) == {"args": "CORRECT", "points[0]": "WRONG", "points[1]": "CORRECT"}
-    assert report.summary.startswith("wrong at points[0], right at args, points[1]: look for what is special at points[0]")
+    assert report.summary.startswith(
+        "wrong at points[0], right at args, points[1]: look for what is special at points[0]"
+    )
     assert report.verdict is Verdict.WRONG
     assert report.findings == report.parts[1].report.findings
 

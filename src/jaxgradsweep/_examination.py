@@ -108,7 +108,7 @@ def conclude(subject: Subject, settings: Settings, dtype: str, tick: Tick) -> Re
     everything = list(range(len(subject.point.paths)))
     look = instrument.look(instrument.draw(everything, LEAF, range(settings.count)), steps)
     findings = look.findings(subject)
-    if everything and not instrument.same_twice(look):
+    if everything and (subject.unsteady or not instrument.same_twice(look)):
         findings = [changing(finding) for finding in findings]
     elif everything:
         look, findings = look_closer(instrument, look, findings, steps)

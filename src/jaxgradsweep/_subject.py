@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.extend.core import Var
+from jax.extend.core import Literal, Var
 
 from jaxgradsweep._claim import (
     Claim,
@@ -48,6 +48,7 @@ class Subject:
             steps: neither a lower precision nor a call out of JAX.
         shorter: whether it computes in a lower precision inside than its arguments and outputs have, or calls out.
         claim_is_shorter: whether the claim computes in a lower precision than the function does.
+        unsteady: whether Python draws other numbers each time it runs the function.
         dtypes: of the moving leaves as the caller passed them.
         notes: what the caller may not expect.
     """
@@ -61,6 +62,7 @@ class Subject:
     rounds: bool
     shorter: bool
     claim_is_shorter: bool
+    unsteady: bool
     dtypes: tuple[str, ...]
     notes: tuple[str, ...]
 
@@ -155,6 +157,7 @@ def prepare(
         rounds=seen.rounds,
         shorter=seen.shorter,
         claim_is_shorter=seen.claim_is_shorter,
+        unsteady=seen.unsteady,
         dtypes=shipped,
         notes=notes,
     )
@@ -171,7 +174,30 @@ class Inspection:
     rounds: bool
     shorter: bool
     claim_is_shorter: bool
+    unsteady: bool
     notes: tuple[str, ...]
+
+
+def constants(program: Any) -> list[Any]:
+    """The numbers that a closed jaxpr holds, at any depth, in order."""
+    found = list(program.consts)
+    for step in program.jaxpr.eqns:
+        found += [v.val for v in step.invars if isinstance(v, Literal)]
+        for part in jax.tree.leaves(list(step.params.values())):
+            if hasattr(part, "consts"):
+                found += constants(part)
+    return found
+
+
+def same_constants(first: Any, second: Any) -> bool:
+    """Whether a second trace of a function holds the numbers of the first: Python may have drawn others."""
+
+    def same(a: Any, b: Any) -> bool:
+        if a is b or not (is_inexact(a) and is_inexact(b)):
+            return True
+        return bool(np.array_equal(np.asarray(a), np.asarray(b), equal_nan=True))
+
+    return all(same(a, b) for a, b in zip(constants(first), constants(second), strict=False))
 
 
 def operations(program: Any) -> set[str]:
@@ -219,7 +245,7 @@ def _shapes(point: Point) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
 def inspect(claim: Claim, shapes: Any) -> Inspection:
     """Trace once, without computing: how to evaluate the claim, its outputs' shapes and its derivative's."""
     moving, held = list(shapes[0]), shapes[1]
-    out = jax.eval_shape(lambda m, h: primal(claim, m, h), moving, held)
+    first, out = jax.make_jaxpr(lambda m, h: primal(claim, m, h), return_shape=True)(moving, held)
     check_output(claim, out)
     notes: list[str] = []
     derivative = traced = None
@@ -235,11 +261,12 @@ def inspect(claim: Claim, shapes: Any) -> Inspection:
         claim, traced = _choose_mode(claim, moving, held, notes)
     program, found = jax.make_jaxpr(lambda m, h: outputs(claim, m, h), return_shape=True)(moving, held)
     bits = least_bits(program.jaxpr, {*program.jaxpr.invars[: len(moving)]})
+    unsteady = claim.kind != "hvp" and not same_constants(first, program)
     known = operations(program.jaxpr)
     outside = any(word in name for name in known for word in OUTSIDE)
     lower = bits < min(jnp.finfo(y.dtype).nmant for y in found)
     shorter = traced is not None and least_bits(traced.jaxpr, {*traced.jaxpr.invars[: len(moving)]}) < bits
-    inner = bits, bool(known & ROUNDING) and not outside and not lower, lower or outside, shorter
+    inner = bits, bool(known & ROUNDING) and not outside and not lower, lower or outside, shorter, unsteady
     if not moving:
         return Inspection(claim, found, derivative, *inner, tuple(notes))
     try:

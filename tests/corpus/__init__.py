@@ -22,6 +22,7 @@ MODULES = (
     "defects",
     "models",
     "fresh",
+    "found",
     "more_garbow_hillstrom",
     "step_size",
     "planted",

@@ -1,0 +1,94 @@
+"""Cases on which a checker was once wrong, found by people who tried it."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from corpus.case import BF16, F32, F64, Collection
+
+CASES = Collection()
+FAMILY = "found by trying"
+
+
+def offset_by(size):
+    """`size + sum(sin)`, as a sum whose changing part drowns in the rounding of the constant one."""
+    return lambda x: size + jnp.sum(jnp.sin(x))
+
+
+@CASES.case("found.constant_hides_sign", FAMILY, kind="noise", dtypes=(F32,), reasons=frozenset({"ROUNDOFF"}))
+def _(dtype):
+    count = 200_000
+    constant = 0.5 * count * np.log(2e4 * np.pi)
+    return lambda m: -constant - jnp.sum(m**2) / 2, (jnp.array([0.3, 0.7], dtype),), lambda m: m
+
+
+@CASES.case("found.offset_1e15_wrong_sign", FAMILY, kind="noise", dtypes=(F64,), reasons=frozenset({"ROUNDOFF"}))
+def _(dtype):
+    return offset_by(1e15), (jnp.array([0.3, 0.7], dtype),), lambda x: -jnp.cos(x)
+
+
+@CASES.case("found.constant_claimed_to_move", FAMILY, kind="wrong", dtypes=(F32,), cause="claim of a constant function")
+def _(dtype):
+    return lambda x: 1e6 + 0 * jnp.sum(x), (jnp.array([0.3, 0.8, 1.2], dtype),), lambda x: 0 * x + 100
+
+
+@CASES.case(
+    "found.quarter_too_large", FAMILY, kind="wrong", dtypes=(F32, BF16), cause="factor 1.25", undecidable=(BF16,)
+)
+def _(dtype):
+    return lambda x: jnp.sum(x**2), (jnp.linspace(0.1, 1, 6).astype(dtype),), lambda x: (2.5 * x).astype(x.dtype)
+
+
+@CASES.case("found.sign_in_short_precision", FAMILY, kind="wrong", dtypes=(F64, F32, BF16), cause="sign")
+def _(dtype):
+    return lambda x: jnp.sum(x**2), (jnp.linspace(0.1, 1, 6).astype(dtype),), lambda x: (-2 * x).astype(x.dtype)
+
+
+for number, where in enumerate((-0.3763370959790291, -0.475373319116301, 0.1234567, 1.7654321)):
+
+    def mean_distance(dtype, where=where):
+        grid = np.linspace(-3, 3, 20001).astype(dtype)
+        return lambda x: jnp.mean(jnp.abs(x - grid)), (jnp.asarray(where, dtype),)
+
+    CASES.add(f"found.kinks_in_a_row_{number}", mean_distance, FAMILY, dtypes=(F64,))
+
+
+@CASES.case(
+    "found.straight_through_on_a_grid", FAMILY, kind="jump", dtypes=(F64,), reasons=frozenset({"QUANTISED"}),
+    answers=frozenset({"WRONG", "UNRESOLVED"}),
+)  # fmt: skip
+def _(dtype):
+    def fun(w):
+        return jnp.sum((jnp.round(w / 0.02) * 0.02 + w - jax.lax.stop_gradient(w)) ** 2)
+
+    return fun, (jnp.array([0.301, 0.702], dtype),)
+
+
+@CASES.case(
+    "found.accept_or_reject", FAMILY, kind="jump", dtypes=(F64, F32), reasons=frozenset({"QUANTISED", "JUMP"}),
+    answers=frozenset({"CORRECT", "UNRESOLVED"}), note="its derivative is 0, and so is the claim",
+)  # fmt: skip
+def _(dtype):
+    def fun(x):
+        uniform = jax.random.uniform(jax.random.key(0), (2000,), x.dtype)
+        return jnp.mean(jnp.where(uniform < jax.nn.sigmoid(x), 1.0, 0.0))
+
+    return fun, (jnp.asarray(0.3, dtype),)
+
+
+@CASES.case("found.drawn_while_tracing", FAMILY, kind="noise", dtypes=(F64,), reasons=frozenset({"NONDETERMINISTIC"}))
+def _(dtype):
+    random = np.random.default_rng(0)
+    return lambda x: jnp.sum((x + 0.1 * random.normal(size=2)) ** 2), (jnp.array([0.3, 0.7], dtype),)
+
+
+@CASES.case("found.claim_in_bfloat16", FAMILY, dtypes=(F64,), note="right to the rounding of the claim")
+def _(dtype):
+    x = jnp.array([0.3, 0.8, 1.2], dtype)
+    return lambda x: jnp.sum(jnp.sin(x)), (x,), jnp.cos(x).astype(jnp.bfloat16)
+
+
+@CASES.case("found.wrong_claim_in_bfloat16", FAMILY, kind="wrong", dtypes=(F64,), cause="sign")
+def _(dtype):
+    x = jnp.array([0.3, 0.8, 1.2], dtype)
+    return lambda x: jnp.sum(jnp.sin(x)), (x,), (-jnp.cos(x)).astype(jnp.bfloat16)
