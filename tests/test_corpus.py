@@ -125,11 +125,17 @@ def test_jax_agrees_with_the_exact_derivative(case):
 # ---- the verdicts. The whole corpus takes half an hour (benchmarks/judgement.py); here is one case in twelve.
 
 
+ENDLESS = {"special.exp1.tiny.hard"}  # JAX's loop does not end there under vmap
+UNDECIDED = {"bad.random_dirichlet": "at a concentration of exactly 1 the sampler takes another branch: a jump"}
+
+
 def sample(dtype, modules, every):
     """Every so manieth case of some modules that can be made in a dtype, in the order of a hash of its name."""
     cases = [case for case in corpus.load(modules).values() if dtype in case.dtypes and not case.requires]
+    cases = [case for case in cases if case.name not in ENDLESS]
     cases = sorted(cases, key=lambda case: hashlib.md5(case.name.encode()).hexdigest())
-    return [pytest.param(case, id=case.name) for case in cases[::every]]
+    marks = {name: pytest.mark.xfail(reason=reason, strict=True) for name, reason in UNDECIDED.items()}
+    return [pytest.param(case, id=case.name, marks=marks.get(case.name, ())) for case in cases[::every]]
 
 
 def verdict_on(case, dtype):
