@@ -382,7 +382,9 @@ component (h = 1e-5) under a limit of 1e-2 or 1e-7, after the notes of CS231n; t
 
 Not run: {", ".join(lost) or "none"}.
 """
-    section("judgement", "Right and wrong derivatives told apart", body, write=write)
+    several = len({checker for _, _, checker in found}) > 1
+    name, against = ("judgement-peers", ", beside other checkers") if several else ("judgement", "")
+    section(name, f"Right and wrong derivatives told apart{against}", body, write=write)
 
 
 def fact_case(fact: peers.Fact) -> Case:
