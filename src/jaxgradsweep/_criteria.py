@@ -33,7 +33,8 @@ class Criteria:
         close: a smooth claim has settled over segments of this half width; one that still varies there is noisy.
         noisy_claim: a claim that is noisy around the point is wrong from this relative error on; below, its formula may
             be ill-conditioned and lose digits.
-        slight: a claim that is off by less than this part in every direction may be right, of something approximate.
+        nearly: a claim that is off by less than this part in every direction may be right, of something approximate.
+        slight: a claim whose integral two quadratures give alike to this part is smooth.
         quantum: jumps below this part of phi may be rounding (bfloat16 has 2^-8).
     """
 
@@ -60,6 +61,7 @@ class Criteria:
     near: float = 0.3
     close: float = 2.0**-6
     noisy_claim: float = 1e-3
+    nearly: float = 5e-2
     slight: float = 1e-2
     quantum: float = 2.0**-7
 

@@ -229,7 +229,7 @@ def _pattern(rows: np.ndarray, sweep: Sweep, fit: Fit, criteria: Criteria) -> di
         return {}
     ratio = claimed[sharp] / estimate[sharp]
     blur = fit.uncertainty[rows][sharp] / np.abs(estimate[sharp])
-    if np.all(np.abs(ratio - 1) < criteria.slight):
+    if np.all(np.abs(ratio - 1) < criteria.nearly):
         return {"pattern": "small"}
     same = np.ptp(ratio) <= criteria.margin * np.max(blur) * np.max(np.abs(ratio)) + criteria.slight**3
     return {"pattern": "factor"} if same and sharp.sum() > 1 else {}
