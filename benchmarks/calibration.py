@@ -3,15 +3,21 @@
     python benchmarks/calibration.py [--points 100] [--write]
 
 Functions of one variable, each at random points: smooth ones, the same with noise of a known level, uniform or normal,
-and the same in float32. The truth is calculus, in extended precision. No JAX takes part: what is calibrated is the fit.
+and the same in float32. The truth is calculus, in extended precision. The functions are NumPy's: what is calibrated is
+the fit.
 """
 
 import argparse
+import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from record import number, section, table
 
+sys.path.append(str(Path(__file__).parents[1] / "tests"))
+from helpers import sweep_of
 from jaxgradsweep._fit import Fit, fit
 from jaxgradsweep._probe import step_grid
 from jaxgradsweep._sweep import Sweep
@@ -48,15 +54,13 @@ FUNCTIONS: dict[str, tuple[Real, Real, tuple[float, float]]] = {
         (-1, 3),
     ),
     "offset": (lambda x: 1000 + np.sin(x), np.cos, (-3, 3)),
-    "soft corner": (lambda x: np.sqrt(x * x + x.dtype.type(1e-2)), None, (-1, 1)),
+    "soft corner": (
+        lambda x: np.sqrt(x * x + x.dtype.type(1 / 64)),  # a number that every precision has
+        lambda x: x / np.sqrt(x * x + x.dtype.type(1 / 64)),
+        (-1, 1),
+    ),
     "logistic loss": (lambda x: np.logaddexp(0 * x, -3 * x), lambda x: -3 / (1 + np.exp(3 * x)), (-2, 2)),
 }
-# The constant must be the same number in the function and in its derivative.
-FUNCTIONS["soft corner"] = (
-    lambda x: np.sqrt(x * x + x.dtype.type(1 / 64)),
-    lambda x: x / np.sqrt(x * x + x.dtype.type(1 / 64)),
-    (-1, 1),
-)
 
 
 def directions(x: np.ndarray, random: np.random.Generator) -> np.ndarray:
@@ -64,33 +68,19 @@ def directions(x: np.ndarray, random: np.random.Generator) -> np.ndarray:
     return (1 + random.integers(0, 8, x.shape) / 8) * 2.0 ** np.floor(np.log2(np.abs(x)))
 
 
-def measure(fun: Real, x: np.ndarray, v: np.ndarray, noise: Callable[[tuple[int, int]], np.ndarray] | None) -> Sweep:
+def measure(fun: Real, x: np.ndarray, v: np.ndarray, noise: Callable[[tuple[int, ...]], np.ndarray] | None) -> Sweep:
     """A sweep of `fun(x + t v)` at every point, in the dtype of `x`; `noise(shape)` is added to the values."""
-    eps = float(np.finfo(x.dtype).eps)
-    steps = step_grid(np.finfo(x.dtype).nmant)
-    offsets = np.concatenate([[0.0], steps, -steps]).astype(x.dtype)
-    with np.errstate(all="ignore"):
-        values = fun(x[:, None] + v[:, None] * offsets).astype(float)
-        if noise is not None:
-            values = values + noise(values.shape) * np.abs(values[:, :1])
-    zero, plus, minus = values[:, :1], values[:, 1 : len(steps) + 1], values[:, len(steps) + 1 :]
-    count = len(x)
-    size = np.maximum(np.maximum(np.abs(plus), np.abs(minus)), np.abs(zero))
-    return Sweep(
-        paths=("",),
-        leaf=np.zeros(count, int),
-        scale=("leaf",) * count,
-        steps=steps,
-        difference=plus - minus,
-        forward=plus - zero,
-        backward=zero - minus,
-        bend=np.abs((plus - zero) - (zero - minus)),
-        roundoff=eps * size / np.sqrt(12),
-        claimed=np.zeros(count),
-        size=np.zeros(count),
-        finite=np.isfinite(zero[:, 0]),
-        eps=eps,
-    )
+
+    def along(at: Any, direction: Any) -> Callable[[np.ndarray], np.ndarray]:
+        def phi(t: np.ndarray) -> np.ndarray:
+            values = fun(at + direction * t.astype(x.dtype)).astype(float)
+            return values if noise is None else values + noise(values.shape) * np.abs(values[0])
+
+        return phi
+
+    phis = [along(at, direction) for at, direction in zip(x, v, strict=True)]
+    known = np.finfo(x.dtype)
+    return sweep_of(*phis, steps=step_grid(known.nmant), eps=float(known.eps))
 
 
 def kinds() -> Iterator[tuple[str, type, Callable[[np.random.Generator], Callable] | None]]:

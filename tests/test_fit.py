@@ -35,9 +35,7 @@ def test_the_actual_error_lies_within_a_fine_uncertainty(name, mantissa):
     function, derivative, x, fine = ONE_VARIABLE[name]
     phi, exact = along(function, derivative, x, mantissa=mantissa)
     found = fit_of(phi)
-    assert (
-        abs(found.derivative[0] - exact) <= 1.5 * found.uncertainty[0]
-    )  # the promise is 99 %: one in 100 lies outside
+    assert abs(found.derivative[0] - exact) <= found.uncertainty[0]
     assert found.uncertainty[0] <= fine * abs(exact)
 
 
@@ -97,7 +95,7 @@ def test_error_bars_keep_their_promise_and_quote_no_more_than_they_need(noise, p
     assert np.mean(np.isfinite(bar)) > 0.99
     error, bar = error[np.isfinite(bar)], bar[np.isfinite(bar)]
     assert abs(np.mean(error <= bar) - PROMISE) <= 0.01
-    assert np.median(bar[error > 0] / error[error > 0]) <= 6.5
+    assert np.median(bar[error > 0] / error[error > 0]) <= 6
 
 
 @pytest.mark.parametrize(
@@ -209,12 +207,14 @@ def test_planted_noise_is_measured_within_a_factor_of_three(size):
     assert np.all((size / 10 <= noise) & (noise <= 10 * size))
 
 
-@pytest.mark.parametrize("size", [1e-12, 1e-9, 1e-6, 1e-3])
-def test_the_uncertainty_covers_the_error_that_noise_makes(size):
-    found = fit_of(*(noisy(size, seed) for seed in range(200)))
-    error = np.abs(found.derivative - SINE_SLOPE)
-    assert np.mean(error <= found.uncertainty) >= 0.97  # of 200, where 99 % are promised
-    assert np.median(found.uncertainty) <= 100 * size + 1e-10
+def test_the_uncertainty_covers_the_error_that_noise_makes():
+    inside = []
+    for size in 10.0 ** np.arange(-12, -2):
+        found = fit_of(*(noisy(size, seed) for seed in range(300)))
+        inside.append(np.mean(np.abs(found.derivative - SINE_SLOPE) <= found.uncertainty))
+        assert np.median(found.uncertainty) <= 100 * size + 1e-10
+    assert np.mean(inside) >= PROMISE - 0.001  # at the levels together the promise holds
+    assert np.min(inside) >= PROMISE - 0.02  # and at none, where a window may suit less, is it far away
 
 
 def test_float32_inside_is_recognised_and_still_has_its_derivative():

@@ -131,9 +131,10 @@ def look_closer(
     for leaf in [i for i in undecided if is_rough(findings[i], subject.point.moving[i])]:
         look = instrument.look_at_components(look, leaf, steps)
         findings = look.findings(subject)
+    if free:
+        look, findings = refined(instrument, look, findings)
     findings = [bent(instrument, look, steps, i, finding) for i, finding in enumerate(findings)]
-    findings = [drowned(instrument, look, steps, finding) for finding in findings]
-    return refined(instrument, look, findings) if free else (look, findings)
+    return look, [drowned(instrument, look, steps, finding) for finding in findings]
 
 
 def needs_larger_steps(look: Look, finding: Finding) -> bool:

@@ -89,17 +89,8 @@ class Instrument:
 
         self.evaluations += len(probes) * -(-len(steps) // self.chunk) * (2 * self.chunk + 1)
         paths = subject.point.paths
-        return _sweep.measure(
-            subject.claim,
-            subject.arrays,
-            paths,
-            probes,
-            steps,
-            self.chunk,
-            subject.eps,
-            (subject.rounds, subject.shorter),
-            tick,
-        )
+        found = _sweep.measure(subject.claim, subject.arrays, paths, probes, steps, self.chunk, subject.eps, tick)
+        return dataclasses.replace(found, rounds=subject.rounds, shorter=subject.shorter)
 
     def same_twice(self, look: Look) -> bool:
         """Whether the same compiled program gives the same numbers again."""

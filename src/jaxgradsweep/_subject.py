@@ -8,7 +8,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.extend.core import Literal, Var
 
 from jaxgradsweep._claim import (
     Claim,
@@ -20,6 +19,7 @@ from jaxgradsweep._claim import (
     primal,
     pulled_leaves,
 )
+from jaxgradsweep._program import OUTSIDE, ROUNDING, least_bits, operations, same_constants
 from jaxgradsweep._request import captured, check_leaves, check_output, check_values
 from jaxgradsweep._tree import Point, Same, is_inexact, map_arrays, split, widen
 from jaxgradsweep._wording import NOT_TRACED, NOTES
@@ -29,8 +29,6 @@ NOT_TRACEABLE = (
     jax.errors.TracerArrayConversionError,
     jax.errors.TracerIntegerConversionError,
 )
-ROUNDING = {"round", "floor", "ceil", "to integer", "nextafter", "reduce_precision"}  # operations that make staircases
-OUTSIDE = ("callback", "ffi", "custom_call", "pallas")  # in the names of operations that JAX does not look into
 
 
 @dataclasses.dataclass(frozen=True)
@@ -176,59 +174,6 @@ class Inspection:
     claim_is_shorter: bool
     unsteady: bool
     notes: tuple[str, ...]
-
-
-def constants(program: Any) -> list[Any]:
-    """The numbers that a closed jaxpr holds, at any depth, in order."""
-    found = list(program.consts)
-    for step in program.jaxpr.eqns:
-        found += [v.val for v in step.invars if isinstance(v, Literal)]
-        for part in jax.tree.leaves(list(step.params.values())):
-            if hasattr(part, "consts"):
-                found += constants(part)
-    return found
-
-
-def same_constants(first: Any, second: Any) -> bool:
-    """Whether a second trace of a function holds the numbers of the first: Python may have drawn others."""
-
-    def same(a: Any, b: Any) -> bool:
-        if a is b or not (is_inexact(a) and is_inexact(b)):
-            return True
-        return bool(np.array_equal(np.asarray(a), np.asarray(b), equal_nan=True))
-
-    return all(same(a, b) for a, b in zip(constants(first), constants(second), strict=False))
-
-
-def operations(program: Any) -> set[str]:
-    """Names of the operations in a jaxpr, at any depth; a cast to integers is called "to integer"."""
-    found = set()
-    for step in program.eqns:
-        whole = all(jnp.issubdtype(v.aval.dtype, jnp.integer) for v in step.outvars if hasattr(v.aval, "dtype"))
-        moved = any(is_inexact(v.aval) for v in step.invars)
-        cast = step.primitive.name == "convert_element_type" and whole and moved
-        found.add("to integer" if cast else step.primitive.name)
-        for part in jax.tree.leaves(list(step.params.values())):
-            inner = getattr(part, "jaxpr", part)  # a closed jaxpr holds an open one
-            if hasattr(inner, "eqns"):
-                found |= operations(inner)
-    return found
-
-
-def least_bits(program: Any, moved: set[Any]) -> int:
-    """Bits of mantissa of the least precise floating number that a jaxpr computes from the variables in `moved`."""
-    bits = 1000
-    for step in program.eqns:
-        if not any(isinstance(v, Var) and v in moved for v in step.invars):
-            continue
-        moved |= set(step.outvars)
-        for part in jax.tree.leaves(list(step.params.values())):
-            inner = getattr(part, "jaxpr", part)  # a closed jaxpr holds an open one
-            if hasattr(inner, "eqns"):
-                bits = min(bits, least_bits(inner, set(inner.invars)))
-        found = [v.aval.dtype for v in step.outvars if is_inexact(v.aval)]
-        bits = min([bits, *(jnp.finfo(dtype).nmant for dtype in found)])
-    return bits
 
 
 def _shapes(point: Point) -> tuple[tuple[Any, ...], tuple[Any, ...]]:

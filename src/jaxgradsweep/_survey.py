@@ -207,7 +207,7 @@ def in_both_precisions(
         resolution = max(finding.resolution for finding in findings)
         shipped = dataclasses.replace(shipped, findings=tuple(findings), verdict=verdict, resolution=resolution)
     summary = twin_summary(formula.verdict, formula.resolution, shipped.verdict, float(np.max(off)), dtypes, limit)
-    return join([Part(name="float64", report=formula), Part(name=dtypes, report=shipped)], summary)
+    return join([parts[0], Part(name=dtypes, report=shipped)], summary)
 
 
 def agreement(formula: Report, shipped: Report) -> tuple[np.ndarray, np.ndarray]:

@@ -135,55 +135,33 @@ def measure(
     steps: np.ndarray,
     chunk: int,
     eps: float,
-    inside: tuple[bool, bool] = (False, True),
     tick: Callable[[int], None] = lambda done: None,
 ) -> Sweep:
     """Measure every probe at every step. Call it inside `precision`; the results are NumPy arrays.
 
-    `inside` is whether F rounds, and whether it computes in lower precision. `tick` is called with the number of probes
-    done, after each call of the compiled program.
+    `tick` is called with the number of probes done, after each call of the compiled program.
     """
-    if not len(probes):
-        table, column = np.zeros((0, len(steps))), np.zeros(0)
-        found = dict.fromkeys(PER_STEP, table) | {"claimed": column, "size": column, "finite": column > 0}
-        return Sweep(
-            paths=paths,
-            leaf=column.astype(int),
-            scale=(),
-            steps=np.array(steps, float),
-            eps=eps,
-            rounds=inside[0],
-            shorter=inside[1],
-            **found,
-        )
     run = _sweep_program(claim, chunk)
     width = -(-len(steps) // chunk) * chunk
     padded = np.zeros(MAX_STEPS)
     padded[: len(steps)] = steps
-    parts = []
+    parts: list[dict[str, Any]] = [nothing(0, MAX_STEPS) | dict.fromkeys(("claimed", "size", "finite"), np.zeros(0))]
     for start in range(0, len(probes), MAX_PROBES):
         part = probes.rows(slice(start, start + MAX_PROBES))
         pad = MAX_PROBES - len(part)
         rows = [np.pad(a, [(0, pad)] + [(0, 0)] * (a.ndim - 1)) for a in (part.leaf, part.scale, part.index, part.seed)]
         counts = np.array([len(part), width // chunk], np.int32)
-        found = run(*point, rows, padded.astype(wide_dtype()), counts)
-        if isinstance(found["claimed"], Tracer):
+        measured = run(*point, rows, padded.astype(wide_dtype()), counts)
+        if isinstance(measured["claimed"], Tracer):
             raise TypeError(f"something that `fun` or the claim reads from outside {TRACED}")
-        parts.append({name: np.asarray(value, np.float64)[: len(part)] for name, value in found.items()})
+        parts.append({name: np.asarray(value, np.float64)[: len(part)] for name, value in measured.items()})
         tick(start + len(part))
-    found = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    found: dict[str, Any] = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     found.update({name: found[name][:, : len(steps)] for name in PER_STEP})
     found["finite"] = found["finite"] > 0
     scale = tuple(SCALES[i] for i in probes.scale)
     return Sweep(
-        paths=paths,
-        leaf=np.asarray(probes.leaf, np.int64),
-        scale=scale,
-        steps=np.array(steps, float),
-        eps=eps,
-        rounds=inside[0],
-        shorter=inside[1],
-        **found,
+        paths=paths, leaf=np.asarray(probes.leaf, np.int64), scale=scale, steps=np.array(steps, float), eps=eps, **found
     )
 
 

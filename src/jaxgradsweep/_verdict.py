@@ -128,7 +128,7 @@ def _decide(
 
     everyone = list(said)
     stairs = [i for i in said if weighing.reason[i] is Reason.SCALES]
-    if stairs and those(list(said), Opinion.AGAINST):
+    if stairs and those(everyone, Opinion.AGAINST):
         return Verdict.UNRESOLVED, Reason.SCALES, stairs[0]  # seen along one direction, it is there along all
     for group in groups.values():
         against, speak_for = those(group, Opinion.AGAINST), those(group, Opinion.FOR)
@@ -193,7 +193,7 @@ def _finding(
     resolution = float(bound / scale)
     relative = float(error / scale)
     tolerance = max(resolution, criteria.finest) if criteria.rtol is None else criteria.rtol
-    evidence = _evidence(row, reason, sweep, fit, weighing, identity, criteria)
+    evidence = _evidence(row, reason, sweep, fit, weighing, identity) | {"finest": criteria.tolerance}
     evidence |= _pattern(rows, sweep, fit, criteria) | ({"complex": "yes"} if name[2].startswith("complex") else {})
     if sweep.eps > DOUBLE:
         evidence["precision"] = name[2]
@@ -240,19 +240,12 @@ def _known(value: float) -> float | None:
 
 
 def _evidence(
-    row: int,
-    reason: Reason,
-    sweep: Sweep,
-    fit: Fit,
-    weighing: Weighing,
-    identity: Identity | None,
-    criteria: Criteria,
+    row: int, reason: Reason, sweep: Sweep, fit: Fit, weighing: Weighing, identity: Identity | None
 ) -> dict[str, float | str]:
     """Named numbers behind a reason."""
     found: dict[str, float | str] = {
         "size": float(weighing.scale[row]),
         "noise over rounding": float(fit.noise_ratio[row]),
-        "finest": criteria.tolerance,
         "scatter": float(fit.noise[row] / fit.magnitude[row]) if fit.magnitude[row] > 0 else 0.0,
     }
     if np.isfinite(sweep.claimed[row]) and fit.derivative[row] != 0 and np.isfinite(fit.derivative[row]):

@@ -11,7 +11,7 @@ import statistics
 import numpy as np
 
 PROMISE = 0.99  # share of the derivatives of smooth functions that lie within their error bars
-OVERLAP = 2.0  # noise is read from residuals of neighbouring steps, which overlap: so many make one independent number
+OVERLAP = 2.2  # noise is read from residuals that share steps; the sum of their squared correlations is 2.2
 CHI2_SLACK = 3.0  # accepted excess of reduced chi^2, in its own standard deviations
 OUTLIER = 5.0  # largest accepted residual, in standard deviations of the noise
 INFLATIONS = (1.0, 4.0, 16.0)  # the noise is tried so many times larger than measured
@@ -82,7 +82,7 @@ def extrapolate(values: np.ndarray, noise: np.ndarray, first: np.ndarray, window
     """
     estimate = values @ windows.functional.T
     statistical = np.sqrt(noise**2 @ (windows.functional**2).T)
-    arithmetic = np.finfo(float).eps * np.abs(estimate)
+    arithmetic = np.finfo(float).eps * (np.abs(values) @ np.abs(windows.functional).T)  # of the sum, term by term
     change = np.maximum(np.abs(estimate - estimate[:, windows.smaller]), np.abs(estimate - estimate[:, windows.richer]))
     residual = np.einsum("wij,pj->pwi", windows.residual, values)
     least = 4 * np.finfo(float).eps * np.abs(values[:, windows.start])[:, :, None]

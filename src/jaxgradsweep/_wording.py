@@ -2,6 +2,7 @@
 
 import enum
 import math
+import re
 from collections.abc import Sequence
 
 
@@ -247,6 +248,9 @@ FINITE_AT = "The function is finite at the point, but not on both sides of it"
 NOT_FINITE_AT = "The function is not finite at the point itself"
 
 
+SENTENCE = re.compile(r"(?<=\.)\s+")
+
+
 def advice_for(verdict: Verdict, reason: Reason, evidence: dict[str, float | str]) -> str:
     """What to do about a finding, with its own numbers; empty where nothing is to do."""
     if verdict is Verdict.CORRECT:
@@ -254,7 +258,9 @@ def advice_for(verdict: Verdict, reason: Reason, evidence: dict[str, float | str
     template = ADVICE.get(reason, "")
     more = ""
     if reason is Reason.MISMATCH:
-        template = {"factor": FACTOR, "small": SMALL}.get(str(evidence.get("pattern")), template)
+        template = {"factor": FACTOR, "small": SMALL}.get(
+            str(evidence.get("pattern")) * ("ratio" in evidence), template
+        )
         more = CONJUGATE if evidence.get("complex") else ""
     elif reason is Reason.KINK and evidence.get("claim") == "is not finite":
         template = NOT_FINITE_CLAIM
@@ -262,10 +268,15 @@ def advice_for(verdict: Verdict, reason: Reason, evidence: dict[str, float | str
         more = IN_SHORT
     elif reason is Reason.TRUNCATION and "precision" in evidence:
         more = IN_FLOAT64
+    return " ".join(filter(None, (_filled(sentence, evidence) for sentence in SENTENCE.split(f"{template} {more}"))))
+
+
+def _filled(sentence: str, evidence: dict[str, float | str]) -> str:
+    """A sentence with its numbers; empty where this finding could not measure one of them."""
     try:
-        return f"{template} {more}".strip().format(**evidence)
-    except KeyError:  # a number that this finding could not measure
-        return template.split(". ", 1)[-1]
+        return sentence.strip().format(**evidence)
+    except KeyError:
+        return ""
 
 
 NOT_TRACED = (

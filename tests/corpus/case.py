@@ -35,7 +35,7 @@ class Case:
         order: 2 if the derivative of the gradient is to be checked instead.
         modes: the modes of differentiation that the function supports; the first is the one to check.
         holomorphic: whether input and output are complex and the claim is the complex derivative.
-        approximate: the claim is right to about this relative error only, which short precisions need not see.
+        approximate: the claim is right to about this relative error only.
         error: relative error of a wrong claim over the whole gradient, where it is known.
         cause: what the mistake is, in words.
         only_at: the only wrong components, as (leaf, index) pairs.
@@ -72,8 +72,6 @@ class Case:
     def expected(self, dtype: str) -> frozenset[str]:
         """The verdicts that are right in this precision."""
         answers = self.answers or frozenset(ANSWERS[self.kind])
-        if self.approximate and dtype != F64:
-            answers |= {CORRECT}
         return answers | {UNRESOLVED} if dtype in self.undecidable else answers
 
     def problem(self, dtype: str) -> tuple[Callable[..., Any], tuple[Any, ...], Any]:

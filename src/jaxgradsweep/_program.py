@@ -1,0 +1,73 @@
+"""What a traced program holds: its operations, its numbers, and the least precise of them."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.extend.core import Literal, Var
+
+from jaxgradsweep._tree import is_inexact
+
+ROUNDING = {"round", "floor", "ceil", "to integer", "nextafter", "reduce_precision"}  # operations that make staircases
+OUTSIDE = ("callback", "ffi", "custom_call", "pallas")  # in the names of operations that JAX does not look into
+
+
+def inner_programs(step: Any) -> list[Any]:
+    """The jaxprs, open or closed, that an equation holds."""
+    parts = jax.tree.leaves(list(step.params.values()))
+    return [part for part in parts if hasattr(getattr(part, "jaxpr", part), "eqns")]
+
+
+def equations(program: Any) -> Iterator[Any]:
+    """All equations of a jaxpr, open or closed, each followed by those inside it."""
+    for step in getattr(program, "jaxpr", program).eqns:
+        yield step
+        for inner in inner_programs(step):
+            yield from equations(inner)
+
+
+def operations(program: Any) -> set[str]:
+    """Names of the operations at any depth; a cast to integers is called "to integer"."""
+
+    def name(step: Any) -> str:
+        whole = all(jnp.issubdtype(v.aval.dtype, jnp.integer) for v in step.outvars if hasattr(v.aval, "dtype"))
+        cast = step.primitive.name == "convert_element_type" and any(is_inexact(v.aval) for v in step.invars)
+        return "to integer" if cast and whole else step.primitive.name
+
+    return {name(step) for step in equations(program)}
+
+
+def constants(program: Any) -> list[Any]:
+    """The numbers that a closed jaxpr holds at any depth, always in the same order."""
+    steps = list(equations(program))
+    closed = [program, *(inner for step in steps for inner in inner_programs(step))]
+    held = [value for each in closed for value in getattr(each, "consts", ())]
+    return held + [v.val for step in steps for v in step.invars if isinstance(v, Literal)]
+
+
+def same_constants(first: Any, second: Any) -> bool:
+    """Whether two traces of a function hold the same numbers: Python may have drawn others."""
+
+    def same(a: Any, b: Any) -> bool:
+        if a is b or not (is_inexact(a) and is_inexact(b)):
+            return True
+        return bool(np.array_equal(np.asarray(a), np.asarray(b), equal_nan=True))
+
+    return all(same(a, b) for a, b in zip(constants(first), constants(second), strict=False))
+
+
+def least_bits(program: Any, moved: set[Any]) -> int:
+    """Bits of mantissa of the least precise floating number that a jaxpr computes from the variables in `moved`."""
+    bits = 1000
+    for step in program.eqns:
+        if not any(isinstance(v, Var) and v in moved for v in step.invars):
+            continue
+        moved |= set(step.outvars)
+        for part in inner_programs(step):
+            inner = getattr(part, "jaxpr", part)  # a closed jaxpr holds an open one
+            bits = min(bits, least_bits(inner, set(inner.invars)))
+        found = [v.aval.dtype for v in step.outvars if is_inexact(v.aval)]
+        bits = min([bits, *(jnp.finfo(dtype).nmant for dtype in found)])
+    return bits
