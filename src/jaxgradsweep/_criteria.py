@@ -74,7 +74,7 @@ class Criteria:
 # of a smooth function with some margin; a claim in bfloat16 has a rounding of its own of 1 %.
 _BY_PRECISION: dict[int, dict[str, Any]] = {
     52: {"finest": 1e-9, "coarsest": 1e-3, "rounding": 64 * 2.0**-53},
-    23: {"least_kink": 1e-3, "finest": 1e-4, "coarsest": 2e-2, "rounding": 32 * 2.0**-24, "noisy_claim": 0.3},
+    23: {"least_kink": 1e-3, "finest": 1e-4, "coarsest": 1e-2, "rounding": 32 * 2.0**-24, "noisy_claim": 0.3},
     10: {"least_kink": 3e-2, "finest": 2e-2, "coarsest": 1e-1, "rounding": 8 * 2.0**-11, "noisy_claim": 0.3},
     7: {"least_kink": 1e-1, "finest": 6e-2, "coarsest": 1.5e-1, "rounding": 4 * 2.0**-8, "noisy_claim": 0.5},
 }

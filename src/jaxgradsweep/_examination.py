@@ -14,6 +14,7 @@ from jaxgradsweep import _sweep
 from jaxgradsweep._criteria import Criteria, criteria_for
 from jaxgradsweep._fit import fit
 from jaxgradsweep._instrument import Instrument, Look, grid_for
+from jaxgradsweep._noise import running_median
 from jaxgradsweep._probe import LEAF, PART, REST, step_grid
 from jaxgradsweep._progress import Tick, reporter
 from jaxgradsweep._report import Report, classic_figures
@@ -25,6 +26,10 @@ from jaxgradsweep._wording import NOTES, TIE, Reason, Verdict, advice_for
 
 REFINE = 10.0  # a detection limit so many times coarser than the finest tolerance is worth larger steps
 MOST_COMPONENTS = 32  # leaves of at most so many are looked at component by component where kinks hide the answer
+STAIR_WIDTHS = (2.0**-1, 2.0**-5, 2.0**-9)  # in relative step: where a loop's jumps are looked for,
+STAIR_STEPS, STAIR_PROBES = 32, 3  # each at so many equal steps, along so many probes
+LEAP = 10.0  # a jump stands out so many times from what a smooth function does from one of them to the next
+LASTS = 0.75  # and keeps so much of its height between steps half as large, where a fast wave keeps half
 WIDEST = 6  # so many of the largest steps show whether a claim varies smoothly
 OUTWARD = (Reason.ROUNDOFF, Reason.TRUNCATION, Reason.NOISE)  # what larger steps may decide
 SEVERITY = {Verdict.CORRECT: 0, Verdict.UNRESOLVED: 1, Verdict.WRONG: 2}
@@ -91,10 +96,11 @@ def criteria_of(subject: Subject, settings: Settings) -> Criteria:
     """The criteria that suit the precision of the function, of what it computes inside, and of the claim."""
     criteria = criteria_for(subject.bits, settings.rtol)
     own = criteria_for(min(subject.bits, subject.claim_bits))
-    inner = criteria_for(min(subject.bits, subject.inner_bits)).rounding if subject.inner_bits < subject.bits else 0
+    inside = subject.traits.inner_bits
+    inner = criteria_for(inside).rounding if inside < subject.bits else 0
     finest = max(own.finest, inner)
     # The noise of a claim in lower precision than the function is no accident of its formula.
-    noisy_claim = finest if subject.claim_is_shorter else criteria.noisy_claim
+    noisy_claim = finest if subject.traits.claim_is_shorter else criteria.noisy_claim
     coarsest = max(criteria.coarsest, own.coarsest)
     return dataclasses.replace(
         criteria, finest=finest, coarsest=coarsest, rounding=own.rounding, noisy_claim=noisy_claim
@@ -108,7 +114,7 @@ def conclude(subject: Subject, settings: Settings, dtype: str, tick: Tick) -> Re
     everything = list(range(len(subject.point.paths)))
     look = instrument.look(instrument.draw(everything, LEAF, range(settings.count)), steps)
     findings = look.findings(subject)
-    if everything and (subject.unsteady or not instrument.same_twice(look)):
+    if everything and (subject.traits.unsteady or not instrument.same_twice(look)):
         findings = [changing(finding) for finding in findings]
     elif everything:
         look, findings = look_closer(instrument, look, findings, steps)
@@ -134,6 +140,7 @@ def look_closer(
     if free:
         look, findings = refined(instrument, look, findings)
     findings = [bent(instrument, look, steps, i, finding) for i, finding in enumerate(findings)]
+    findings = [stepped(instrument, look, finding) for finding in findings]
     return look, [drowned(instrument, look, steps, finding) for finding in findings]
 
 
@@ -169,6 +176,36 @@ def bent(instrument: Instrument, look: Look, steps: np.ndarray, leaf: int, findi
     if not (np.abs(lack) > bound + look.criteria.least_kink * look.weighing.scale[rows]).any():
         return finding
     return dataclasses.replace(finding, verdict=Verdict.UNRESOLVED, reason=Reason.KINK, advice=TIE)
+
+
+def stepped(instrument: Instrument, look: Look, finding: Finding) -> Finding:
+    """The finding of an accused leaf, after asking whether a loop in the function makes jumps of the claim's own error.
+
+    An iteration that stops early follows the exact solution on the whole only. It leaves it as the point moves, and
+    jumps back where it takes another turn. So does what the exact solution's derivative misses; what a wrong claim
+    misses grows without jumps.
+    """
+    subject, rows = instrument.subject, np.array(finding.probes)
+    if finding.reason is not Reason.MISMATCH or not subject.traits.iterates or not subject.claim.callable:
+        return finding
+    for width in STAIR_WIDTHS:
+        missed = instrument.residual(look.probes.rows(rows[:STAIR_PROBES]), width, STAIR_STEPS)
+        if missed is None or not np.isfinite(missed).all():
+            continue
+        high, others = leaps(missed)
+        coarse, _ = leaps(missed[:, 1::2])
+        large = high > np.maximum(LEAP * others, look.criteria.alike * np.max(np.abs(missed), axis=1))
+        if (large & (high > LASTS * coarse)).any():
+            verdict, reason = Verdict.UNRESOLVED, Reason.SCALES
+            return dataclasses.replace(finding, verdict=verdict, reason=reason, advice=advice_for(verdict, reason, {}))
+    return finding
+
+
+def leaps(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The highest and the median of the leaps in each row, at equal steps from 0 on: changes unlike those close by."""
+    change = np.diff(values, axis=1, prepend=0)
+    leap = np.abs(change - running_median(change))
+    return np.max(leap, axis=1), np.median(leap, axis=1)
 
 
 def drowned(instrument: Instrument, look: Look, steps: np.ndarray, finding: Finding) -> Finding:

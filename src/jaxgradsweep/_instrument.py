@@ -90,7 +90,7 @@ class Instrument:
         self.evaluations += len(probes) * -(-len(steps) // self.chunk) * (2 * self.chunk + 1)
         paths = subject.point.paths
         found = _sweep.measure(subject.claim, subject.arrays, paths, probes, steps, self.chunk, subject.eps, tick)
-        return dataclasses.replace(found, rounds=subject.rounds, shorter=subject.shorter)
+        return dataclasses.replace(found, rounds=subject.traits.rounds, shorter=subject.traits.shorter)
 
     def same_twice(self, look: Look) -> bool:
         """Whether the same compiled program gives the same numbers again."""
@@ -150,6 +150,16 @@ class Instrument:
         wide = np.full((2, len(probes), len(chosen)), np.nan)
         wide[:, rows] = found.integral, found.rough
         return dataclasses.replace(found, integral=wide[0], rough=wide[1])
+
+    def residual(self, probes: Probes, width: float, count: int) -> np.ndarray | None:
+        """What the claim misses, its integral less the function's change, over [-h, h] for `count` h up to `width`."""
+        subject, steps = self.subject, width * np.arange(count, 0, -1) / count
+        try:
+            sweep = self._measure(probes, steps)
+            known = _sweep.integrate(subject.claim, subject.arrays, probes, steps, self.chunk)
+        except Exception:  # something raises along the segments
+            return None
+        return (known.integral - sweep.difference)[:, ::-1]
 
     def look_outward(self, look: Look, leaves: list[int]) -> Look:
         """Larger steps, for leaves that no step inside could decide."""

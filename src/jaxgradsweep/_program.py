@@ -1,5 +1,6 @@
 """What a traced program holds: its operations, its numbers, and the least precise of them."""
 
+import dataclasses
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,6 +13,61 @@ from jaxgradsweep._tree import is_inexact
 
 ROUNDING = {"round", "floor", "ceil", "to integer", "nextafter", "reduce_precision"}  # operations that make staircases
 OUTSIDE = ("callback", "ffi", "custom_call", "pallas")  # in the names of operations that JAX does not look into
+
+
+@dataclasses.dataclass(frozen=True)
+class Traits:
+    """What the programs of a function and of its claim tell without being run.
+
+    Attributes:
+        inner_bits: bits of mantissa of the least precise number that is computed from the moving leaves.
+        rounds: whether the function rounds by itself (round, floor, casts to integers), and has no other reason for
+            steps: neither a lower precision nor a call out of JAX.
+        shorter: whether it computes in a lower precision inside than its arguments and outputs have, or calls out.
+        iterates: whether it has a loop that floating numbers end, or calls out: its values may move by jumps.
+        claim_is_shorter: whether the claim computes in a lower precision than the function does.
+        unsteady: whether Python draws other numbers each time it runs the function.
+    """
+
+    inner_bits: int
+    rounds: bool
+    shorter: bool
+    iterates: bool
+    claim_is_shorter: bool
+    unsteady: bool
+
+
+def traits(program: Any, again: Any, claimed: Any, moving: int, bits: int) -> Traits:
+    """The traits of a function and its claim.
+
+    Args:
+        program: closed jaxpr of the function; its first `moving` variables move.
+        again: closed jaxpr of a second trace of it.
+        claimed: closed jaxpr of the claim, in the same variables; None where it has none.
+        moving: how many variables move.
+        bits: bits of mantissa of the least precise output.
+    """
+
+    def least(program: Any) -> int:
+        return least_bits(program.jaxpr, {*program.jaxpr.invars[:moving]})
+
+    inner, known = least(program), operations(program)
+    outside = any(word in name for name in known for word in OUTSIDE)
+    return Traits(
+        inner_bits=inner,
+        rounds=bool(known & ROUNDING) and not outside and inner >= bits,
+        shorter=inner < bits or outside,
+        iterates=outside or any(map(ends_on_a_number, equations(program))),
+        claim_is_shorter=claimed is not None and least(claimed) < inner,
+        unsteady=not same_constants(again, program),
+    )
+
+
+def ends_on_a_number(step: Any) -> bool:
+    """Whether an equation is a loop whose end depends on floating numbers, as that of an iterative solver does."""
+    if step.primitive.name != "while":
+        return False
+    return any(is_inexact(v.aval) for inner in equations(step.params["cond_jaxpr"]) for v in inner.invars)
 
 
 def inner_programs(step: Any) -> list[Any]:

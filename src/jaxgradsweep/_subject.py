@@ -19,7 +19,7 @@ from jaxgradsweep._claim import (
     primal,
     pulled_leaves,
 )
-from jaxgradsweep._program import OUTSIDE, ROUNDING, least_bits, operations, same_constants
+from jaxgradsweep._program import Traits, traits
 from jaxgradsweep._request import captured, check_leaves, check_output, check_values
 from jaxgradsweep._tree import Point, Same, is_inexact, map_arrays, split, widen
 from jaxgradsweep._wording import NOT_TRACED, NOTES
@@ -41,12 +41,7 @@ class Subject:
         values: the derivative, where it is given as numbers.
         output_dtypes: of the function's inexact outputs.
         claim_dtypes: of the claimed derivative, where that is known.
-        inner_bits: bits of mantissa of the least precise number that is computed from the moving leaves.
-        rounds: whether the function rounds by itself (round, floor, casts to integers), and has no other reason for
-            steps: neither a lower precision nor a call out of JAX.
-        shorter: whether it computes in a lower precision inside than its arguments and outputs have, or calls out.
-        claim_is_shorter: whether the claim computes in a lower precision than the function does.
-        unsteady: whether Python draws other numbers each time it runs the function.
+        traits: what the traced programs tell.
         dtypes: of the moving leaves as the caller passed them.
         notes: what the caller may not expect.
     """
@@ -56,11 +51,7 @@ class Subject:
     values: tuple[Any, ...]
     output_dtypes: tuple[Any, ...]
     claim_dtypes: tuple[Any, ...]
-    inner_bits: int
-    rounds: bool
-    shorter: bool
-    claim_is_shorter: bool
-    unsteady: bool
+    traits: Traits
     dtypes: tuple[str, ...]
     notes: tuple[str, ...]
 
@@ -151,11 +142,7 @@ def prepare(
         values=tuple(values),
         output_dtypes=tuple(y.dtype for y in seen.outputs),
         claim_dtypes=tuple(given),
-        inner_bits=seen.inner_bits,
-        rounds=seen.rounds,
-        shorter=seen.shorter,
-        claim_is_shorter=seen.claim_is_shorter,
-        unsteady=seen.unsteady,
+        traits=seen.traits,
         dtypes=shipped,
         notes=notes,
     )
@@ -168,11 +155,7 @@ class Inspection:
     claim: Claim
     outputs: list[Any]
     derivative: list[Any] | None
-    inner_bits: int
-    rounds: bool
-    shorter: bool
-    claim_is_shorter: bool
-    unsteady: bool
+    traits: Traits
     notes: tuple[str, ...]
 
 
@@ -205,22 +188,17 @@ def inspect(claim: Claim, shapes: Any) -> Inspection:
     elif not claim.by_value and moving:
         claim, traced = _choose_mode(claim, moving, held, notes)
     program, found = jax.make_jaxpr(lambda m, h: outputs(claim, m, h), return_shape=True)(moving, held)
-    bits = least_bits(program.jaxpr, {*program.jaxpr.invars[: len(moving)]})
-    unsteady = claim.kind != "hvp" and not same_constants(first, program)
-    known = operations(program.jaxpr)
-    outside = any(word in name for name in known for word in OUTSIDE)
-    lower = bits < min(jnp.finfo(y.dtype).nmant for y in found)
-    shorter = traced is not None and least_bits(traced.jaxpr, {*traced.jaxpr.invars[: len(moving)]}) < bits
-    inner = bits, bool(known & ROUNDING) and not outside and not lower, lower or outside, shorter, unsteady
+    again = program if claim.kind == "hvp" else first
+    known = traits(program, again, traced, len(moving), min(jnp.finfo(y.dtype).nmant for y in found))
     if not moving:
-        return Inspection(claim, found, derivative, *inner, tuple(notes))
+        return Inspection(claim, found, derivative, known, tuple(notes))
     try:
         batched = [jax.ShapeDtypeStruct((2, *leaf.shape), leaf.dtype) for leaf in moving]
         jax.eval_shape(lambda m, h: jax.vmap(lambda x: outputs(claim, x, h))(m), batched, held)
     except NotImplementedError:
         notes.append(NOTES["no vmap"])
         claim = dataclasses.replace(claim, vectorised=False)
-    return Inspection(claim, found, derivative, *inner, tuple(notes))
+    return Inspection(claim, found, derivative, known, tuple(notes))
 
 
 def _choose_mode(claim: Claim, moving: Any, held: Any, notes: list[str]) -> tuple[Claim, Any]:

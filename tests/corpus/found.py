@@ -92,3 +92,50 @@ def _(dtype):
 def _(dtype):
     x = jnp.array([0.3, 0.8, 1.2], dtype)
     return lambda x: jnp.sum(jnp.sin(x)), (x,), (-jnp.cos(x)).astype(jnp.bfloat16)
+
+
+def cosine_root(tolerance, method, factor=1.0):
+    """The root s(a) of s = cos(a s), by an iteration, with the derivative of the exact root times a factor."""
+
+    def solve(a):
+        def turn(state):
+            s, _ = state
+            newton = (s - jnp.cos(a * s)) / (1 + a * jnp.sin(a * s))
+            new = {"fixed point": jnp.cos(a * s), "newton": s - newton, "damped": s - 0.3 * (s - jnp.cos(a * s))}[
+                method
+            ]
+            return new, new - s
+
+        start = jnp.ones_like(a), jnp.ones_like(a)
+        return jax.lax.while_loop(lambda state: jnp.any(jnp.abs(state[1]) > tolerance), turn, start)[0]
+
+    @jax.custom_jvp
+    def root(a):
+        return solve(a)
+
+    @root.defjvp
+    def _(primals, tangents):
+        (a,), (da,) = primals, tangents
+        s = solve(a)
+        return s, -factor * s * jnp.sin(a * s) / (1 + a * jnp.sin(a * s)) * da
+
+    def make(dtype):
+        return lambda a: jnp.sum(root(a)), (jnp.array([0.4, 0.3, 0.5, 0.45], dtype),)
+
+    return make
+
+
+LOOSE = {
+    "dtypes": (F64,), "answers": frozenset({"UNRESOLVED"}), "reasons": frozenset({"SCALES", "JUMP", "NOISE"}),
+    "source": "implicit derivatives of solvers that stop early", "note": "claimed is the exact solution's derivative",
+}  # fmt: skip
+for method, tolerance in (("fixed point", 1e-3), ("fixed point", 1e-6), ("damped", 1e-4), ("newton", 1e-3)):
+    short = f"{method.split()[0]}_{tolerance:.0e}"
+    CASES.add(f"found.loose_{short}", cosine_root(tolerance, method), FAMILY, **LOOSE)
+    CASES.add(
+        f"found.tight_{short}_wrong", cosine_root(1e-13, method, 1 + tolerance), FAMILY, kind="wrong", dtypes=(F64,),
+        cause="factor", error=tolerance,
+    )  # fmt: skip
+CASES.add("found.tight_root", cosine_root(1e-13, "newton"), FAMILY, dtypes=(F64,))
+CASES.add("found.loose_root_wrong_by_a_tenth", cosine_root(1e-6, "damped", 1.1), FAMILY, kind="wrong", dtypes=(F64,),
+          cause="factor", error=0.1)  # fmt: skip

@@ -177,8 +177,10 @@ def _(dtype):
     "equinox",
     kind="wrong",
     requires=("equinox",),
+    dtypes=(F64,),
     approximate=1e-2,
-    note="power-iteration vectors are not differentiated (one step, not converged): 5e-4 off, by design",
+    note="power-iteration vectors are not differentiated (one step, not converged): 2e-3 off, by design; "
+    "the weights that float32 draws are nearly converged",
 )
 def _(dtype):
     import equinox as eqx
