@@ -233,6 +233,8 @@ def test_a_kink_at_the_given_point_only_is_said_to_be_an_accident():
     assert report.verdict is Verdict.UNRESOLVED
     assert report.findings[0].reason is Reason.KINK
     assert report.summary.startswith("right at the other 2 points and undecided only at the given one (KINK)")
+    assert "`points=" not in str(report)
+    assert "`points=" in str(jgs.check_grad(absolutes, (np.array([0.4]),)))
 
 
 def test_a_kink_at_another_point_is_not_called_one_at_the_given():

@@ -194,6 +194,7 @@ class Identity:
         pooled: opinion of all directions of a leaf together, where a tolerance was asked for that this witness resolves
             and both witnesses agree along every direction.
         point_only: whether everything fits once the claim at x itself is replaced by the sweep's derivative.
+        at_kink: whether that may be for a kink: one as large as the error could hide at the point.
         noisy_claim: whether the claim varies around x, at any distance, as much as it misses the sweep's derivative.
     """
 
@@ -204,6 +205,7 @@ class Identity:
     agrees: np.ndarray
     pooled: np.ndarray
     point_only: np.ndarray
+    at_kink: np.ndarray
     noisy_claim: np.ndarray
 
 
@@ -235,10 +237,12 @@ def confront(sweep: Sweep, fit: Fit, weighing: Weighing, segments: Segments, cri
         agrees, pooled = _together(finest, sweep, weighing, criteria)
     point_only = (weighing.opinion == Opinion.AGAINST) & (opinion == Opinion.OPEN) & (mended == Opinion.FOR)
     point_only &= criteria.margin**2 * scatter < np.abs(weighing.error)
+    hidden = np.where(np.isfinite(fit.kink), np.abs(fit.kink) + fit.kink_uncertainty, np.inf)
+    at_kink = point_only & (2 * np.abs(weighing.error) <= np.maximum(hidden, 2 * criteria.least_kink * weighing.scale))
     noisy_claim = (weighing.opinion == Opinion.AGAINST) & (opinion == Opinion.OPEN) & ~weighing.noisy
     noisy_claim &= criteria.margin**2 * by_group(sweep, steady) > by_group(sweep, np.nan_to_num(weighing.error))
     step = segments.steps[best[2].astype(int)]
-    return Identity(opinion, best[0], best[1], step, agrees, pooled, point_only, noisy_claim)
+    return Identity(opinion, best[0], best[1], step, agrees, pooled, point_only, at_kink, noisy_claim)
 
 
 def _finest(error: np.ndarray, bound: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -20,6 +20,7 @@ from jaxgradsweep._wording import (
     NO_TWIN,
     Reason,
     Verdict,
+    already_aside,
     points_summary,
     terms_summary,
     twin_summary,
@@ -71,11 +72,18 @@ def at_points(kind: str, fun: Callable, args: tuple[Any, ...], settings: Setting
         names = [f"points[{i}]" for i in range(len(points))]
     one = dataclasses.replace(settings, points=None)
     parts = [
-        Part(name=name, report=survey(kind, fun, point, settings=one, **claim))
+        Part(name=name, report=told_of_points(survey(kind, fun, point, settings=one, **claim)))
         for name, point in zip(["args", *names], [args, *points], strict=True)
     ]
     reasons = [worst_finding(part.report).reason if part.report.findings else None for part in parts]
     return join(parts, points_summary([(p.name, p.report.verdict, r) for p, r in zip(parts, reasons, strict=True)]))
+
+
+def told_of_points(report: Report) -> Report:
+    """A report that does not advise to check at several points."""
+    findings = tuple(dataclasses.replace(f, advice=already_aside(f.advice)) for f in report.findings)
+    parts = tuple(dataclasses.replace(part, report=told_of_points(part.report)) for part in report.parts)
+    return dataclasses.replace(report, findings=findings, parts=parts)
 
 
 def worst_finding(report: Report) -> Finding:

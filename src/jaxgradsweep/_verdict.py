@@ -98,8 +98,7 @@ def _guilty(i: int, weighing: Weighing, identity: Identity | None, criteria: Cri
         if confirmed or reason in (Reason.KINK, Reason.NAN_CLAIM):
             return opinion, reason
         if identity.point_only[i]:
-            plain = abs(weighing.error[i]) > criteria.least_kink * weighing.scale[i]
-            return (opinion, Reason.POINT_ONLY) if plain else (Opinion.OPEN, Reason.KINK)
+            return (Opinion.OPEN, Reason.KINK) if identity.at_kink[i] else (opinion, Reason.POINT_ONLY)
         if identity.noisy_claim[i]:
             plain = abs(weighing.error[i]) > criteria.noisy_claim * weighing.scale[i]
             return opinion if plain else Opinion.OPEN, Reason.NOISY_CLAIM

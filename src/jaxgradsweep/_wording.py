@@ -271,6 +271,11 @@ def advice_for(verdict: Verdict, reason: Reason, evidence: dict[str, float | str
     return " ".join(filter(None, (_filled(sentence, evidence) for sentence in SENTENCE.split(f"{template} {more}"))))
 
 
+def already_aside(advice: str) -> str:
+    """Advice for somebody who does check at several points."""
+    return " ".join(sentence for sentence in SENTENCE.split(advice) if "`points=" not in sentence)
+
+
 def _filled(sentence: str, evidence: dict[str, float | str]) -> str:
     """A sentence with its numbers; empty where this finding could not measure one of them."""
     try:
