@@ -5,6 +5,7 @@ user gives them. Pairings follow JAX's convention for complex numbers: `<u, v> =
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -14,6 +15,15 @@ import numpy as np
 
 from jaxgradsweep._tree import MOVING, Layout, Same, is_inexact, wide_dtype
 
+# How JAX's own derivative is taken: each kind of check tries these, from the left.
+MODES = {
+    "grad": ("reverse", "forward"),
+    "vjp": ("reverse", "forward"),
+    "jvp": ("forward", "reverse"),
+    "hvp": ("forward over reverse", "reverse over reverse", "reverse over forward", "forward over forward"),
+}
+MODES["curvature"] = MODES["hvp"]
+
 Arrays = list[jax.Array]
 Pairing = Callable[[Arrays, Arrays], tuple[jax.Array, jax.Array]]
 
@@ -22,14 +32,14 @@ Pairing = Callable[[Arrays, Arrays], tuple[jax.Array, jax.Array]]
 class Claim:
     """What is checked, without the numbers. Hashable: it keys compiled code."""
 
-    kind: str  # "grad", "vjp", "jvp" or "hvp"
+    kind: str  # "grad", "vjp", "jvp", "hvp", or "curvature": an HVP held against values of the function alone
     fun: Same
     rule: Same | None  # the user's callable; None for JAX's own derivative or for values
     layout: Layout
     has_aux: bool = False
     holomorphic: bool = False
     by_value: bool = False  # the derivative is given as numbers, one array per moving leaf
-    mode: str = "natural"  # "other": the mode (forward, reverse) that JAX would not use by itself
+    mode: str = ""  # one of the kind's MODES; for an HVP with a rule of its own, how its gradient is taken
     vectorised: bool = True  # False: evaluate one point after the other, where vmap refuses
     captured: tuple[Same, ...] = ()  # what the functions read from outside, which compiled code bakes in
 
@@ -43,6 +53,15 @@ class Claim:
         """Whether the claim can be asked at other points than x."""
         return not self.by_value
 
+    @property
+    def integrable(self) -> bool:
+        """Whether the claim, integrated along a segment, must give the differences of F."""
+        return self.callable and self.kind != "curvature"
+
+    @property
+    def of_hessian(self) -> bool:
+        return self.kind in ("hvp", "curvature")
+
 
 def primal(claim: Claim, moving: Sequence[Any], held: Sequence[Any]) -> Any:
     """What the user's function returns, without its auxiliary output."""
@@ -53,7 +72,8 @@ def primal(claim: Claim, moving: Sequence[Any], held: Sequence[Any]) -> Any:
 def outputs(claim: Claim, moving: Sequence[Any], held: Sequence[Any]) -> Arrays:
     """F: the floating and complex leaves of the function's output; for an HVP, the leaves of its gradient."""
     if claim.kind == "hvp":
-        return jax.grad(lambda moving: scalar(claim, moving, held))(list(moving))
+        differentiate = jax.jacfwd if claim.mode.endswith("over forward") else jax.grad
+        return differentiate(lambda moving: scalar(claim, moving, held))(list(moving))
     return [jnp.asarray(leaf) for leaf in jax.tree.leaves(primal(claim, moving, held)) if is_inexact(leaf)]
 
 
@@ -76,7 +96,7 @@ def _grad(claim: Claim, moving: Arrays, held: Sequence[Any], values: Sequence[An
     if claim.rule is not None:
         gradient = moving_leaves(claim.layout, claim.ask(*claim.layout.join(moving, held)))
         return outputs(claim, moving, held), lambda v, u: pair_gradient(gradient, v, u)
-    if claim.mode == "other":
+    if claim.mode == "forward":
         return _forward(claim, moving, held)
     value, gradient = jax.value_and_grad(lambda m: scalar(claim, m, held), holomorphic=claim.holomorphic)(moving)
     return [value], lambda v, u: pair_gradient(gradient, v, u)
@@ -84,7 +104,7 @@ def _grad(claim: Claim, moving: Arrays, held: Sequence[Any], values: Sequence[An
 
 def _vjp(claim: Claim, moving: Arrays, held: Sequence[Any], values: Sequence[Any]) -> tuple[Arrays, Pairing]:
     if claim.rule is None:
-        return _reverse(claim, moving, held) if claim.mode == "natural" else _forward(claim, moving, held)
+        return _forward(claim, moving, held) if claim.mode == "forward" else _reverse(claim, moving, held)
     out, pull = claim.ask(*claim.layout.join(moving, held))[:2]  # an auxiliary output may follow
 
     def pairing(v: Arrays, u: Arrays) -> tuple[jax.Array, jax.Array]:
@@ -95,7 +115,7 @@ def _vjp(claim: Claim, moving: Arrays, held: Sequence[Any], values: Sequence[Any
 
 def _jvp(claim: Claim, moving: Arrays, held: Sequence[Any], values: Sequence[Any]) -> tuple[Arrays, Pairing]:
     if claim.rule is None:
-        return _forward(claim, moving, held) if claim.mode == "natural" else _reverse(claim, moving, held)
+        return _reverse(claim, moving, held) if claim.mode == "reverse" else _forward(claim, moving, held)
 
     def pairing(v: Arrays, u: Arrays) -> tuple[jax.Array, jax.Array]:
         primals = claim.layout.join(moving, held)
@@ -106,18 +126,41 @@ def _jvp(claim: Claim, moving: Arrays, held: Sequence[Any], values: Sequence[Any
 
 
 def _hvp(claim: Claim, moving: Arrays, held: Sequence[Any], values: Sequence[Any]) -> tuple[Arrays, Pairing]:
-    if claim.rule is None:
-        return _forward(claim, moving, held) if claim.mode == "natural" else _reverse(claim, moving, held)
+    return outputs(claim, moving, held), _product(claim, moving, held, values)
 
-    def pairing(v: Arrays, u: Arrays) -> tuple[jax.Array, jax.Array]:
+
+def _curvature(claim: Claim, moving: Arrays, held: Sequence[Any], values: Sequence[Any]) -> tuple[Arrays, Pairing]:
+    return outputs(claim, moving, held), _product(dataclasses.replace(claim, kind="hvp"), moving, held, values)
+
+
+def _product(claim: Claim, moving: Arrays, held: Sequence[Any], values: Sequence[Any]) -> Pairing:
+    """The claimed `<u, H v>`."""
+    if claim.by_value:
+        return lambda v, u: pair(hessian_times(values, v), u)
+    if claim.rule is None and claim.mode == "reverse over reverse":
+        return _reverse(claim, moving, held)[1]
+    if claim.rule is None and claim.mode != "reverse over forward":
+        return _forward(claim, moving, held)[1]
+
+    def product(v: Arrays) -> list[Any]:
+        if claim.rule is None:
+            return jax.grad(lambda m: jax.jvp(lambda at: scalar(claim, at, held), (m,), (v,))[1])(moving)
         primals = claim.layout.join(moving, held)
-        product = claim.ask(primals, fill_tangent(claim.layout, v, held))
-        return pair(moving_leaves(claim.layout, product), u)
+        return moving_leaves(claim.layout, claim.ask(primals, fill_tangent(claim.layout, v, held)))
 
-    return outputs(claim, moving, held), pairing
+    return lambda v, u: pair(product(v), u)
 
 
-_BUILDERS = {"grad": _grad, "vjp": _vjp, "jvp": _jvp, "hvp": _hvp}
+def hessian_times(blocks: Sequence[Any], v: Arrays) -> Arrays:
+    """`H v` from the blocks of a Hessian, row by row: block (i, j) has the shape of leaf i, then that of leaf j."""
+    rows = [blocks[start : start + len(v)] for start in range(0, len(blocks), len(v))]
+    return [
+        functools.reduce(jnp.add, [jnp.tensordot(b, x, axes=x.ndim) for b, x in zip(row, v, strict=True)])
+        for row in rows
+    ]
+
+
+_BUILDERS = {"grad": _grad, "vjp": _vjp, "jvp": _jvp, "hvp": _hvp, "curvature": _curvature}
 
 
 def _forward(claim: Claim, moving: Arrays, held: Sequence[Any]) -> tuple[Arrays, Pairing]:

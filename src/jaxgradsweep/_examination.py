@@ -186,7 +186,7 @@ def stepped(instrument: Instrument, look: Look, finding: Finding) -> Finding:
     misses grows without jumps.
     """
     subject, rows = instrument.subject, np.array(finding.probes)
-    if finding.reason is not Reason.MISMATCH or not subject.traits.iterates or not subject.claim.callable:
+    if finding.reason is not Reason.MISMATCH or not subject.traits.iterates or not subject.claim.integrable:
         return finding
     for width in STAIR_WIDTHS:
         missed = instrument.residual(look.probes.rows(rows[:STAIR_PROBES]), width, STAIR_STEPS)
@@ -262,7 +262,7 @@ def report_on(
         fit=look.fit,
         classic=classic_figures(look.sweep, look.fit, findings),
         evaluations=instrument.evaluations,
-        environment=environment(settings, dtype),
+        environment=environment(settings, dtype) | own_mode(subject),
         notes=(*subject.notes, *dict.fromkeys(instrument.notes)),
     )
 
@@ -272,6 +272,12 @@ def versions() -> dict[str, str]:
     """What is installed; reading it takes milliseconds."""
     packages = {name: metadata.version(name) for name in ("jaxgradsweep", "jax", "jaxlib", "numpy")}
     return packages | {"python": platform.python_version()}
+
+
+def own_mode(subject: Subject) -> dict[str, str]:
+    """How JAX's own derivative was taken; nothing for a claim of the user's."""
+    claim = subject.claim
+    return {"mode": claim.mode} if claim.mode and claim.rule is None and not claim.by_value else {}
 
 
 def environment(settings: Settings, dtype: str) -> dict[str, str]:

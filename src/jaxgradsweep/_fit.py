@@ -116,8 +116,9 @@ def _fit(sweep: Sweep) -> Fit:
     second = np.where(good, sweep.second, 0)
     tiny = np.finfo(float).tiny
     floor = np.maximum(np.where(good, sweep.roundoff, np.nan_to_num(sweep.roundoff[:, -1:])), tiny) / np.sqrt(2)
-    noises = noise_levels(half, floor, first)
-    lower, upper = noises.lower, noises.upper
+    fall = h ** (sweep.order - 1)  # noise is proportional to 1 / fall
+    noises = noise_levels(half * fall, floor * fall, first)
+    lower, upper = noises.lower / fall, noises.upper / fall
     odd = bank(steps, tuple(range(1, 2 * DEGREES + 4, 2)))
     fine, coarse = (extrapolate(half, np.where(np.isnan(level), 1, level), first, odd) for level in (lower, upper))
     rough = extrapolate(half, lower, first, bank(steps, tuple(range(1, DEGREES + 3))))
@@ -125,7 +126,7 @@ def _fit(sweep: Sweep) -> Fit:
     coarse_bar = np.where(np.isnan(upper[:, 0]), np.inf, coarse.uncertainty)
     trend = np.isfinite(coarse_bar) & (np.abs(coarse.value) > coarse_bar)
     quantised = trend & still(sweep)
-    shape = truncation(h, half, lower)
+    shape = truncation(h, half, lower, sweep.order)
     apart = np.abs(coarse.value - fine.value) > coarse_bar + fine.uncertainty
     level = np.nan_to_num(upper[:, -1])
     size = np.maximum(magnitude(sweep), np.abs(coarse.value))
@@ -136,9 +137,9 @@ def _fit(sweep: Sweep) -> Fit:
     measured = np.where(low_precision[:, None], upper, lower)
     noise = chosen.inflation[:, None] * measured
     column = chosen.start[:, None]
-    shape = truncation(h, half, noise)
+    shape = truncation(h, half, noise, sweep.order)
     del shape["order_step"]
-    hidden = np.maximum(noises.hidden, systematic(half - chosen.value[:, None] * h, noise / floor))
+    hidden = np.maximum(noises.hidden / fall[-1], systematic(half - chosen.value[:, None] * h, noise / floor))
     kink = extrapolate(second, noise * np.sqrt(12), first, bank(steps, tuple(range(1, DEGREES + 3))))
     bend = extrapolate(
         np.where(good, sweep.bend, 0), noise * np.sqrt(12), first, bank(steps, tuple(range(1, DEGREES + 3)))

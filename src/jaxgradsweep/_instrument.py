@@ -141,7 +141,7 @@ class Instrument:
         """The claim integrated along some of the probes; None where it is known at x only."""
         subject = self.subject
         chosen = steps[(steps <= 1) & (steps >= SEGMENT_END)][::2]
-        if not subject.claim.callable or not len(chosen):
+        if not subject.claim.integrable or not len(chosen):
             return None
         try:
             found = _sweep.integrate(subject.claim, subject.arrays, probes.rows(rows), chosen, self.chunk)
@@ -175,4 +175,5 @@ def grid_for(subject: Subject, settings: Settings) -> np.ndarray:
     """The steps asked for, or those that suit the precision."""
     if settings.steps is not None:
         return check_steps(settings.steps)
-    return step_grid(subject.bits)
+    steps = step_grid(subject.bits)
+    return steps[steps >= 2.0 ** -(subject.bits // 2)] if subject.claim.kind == "curvature" else steps

@@ -102,7 +102,7 @@ def check_points(points: Any, args: tuple[Any, ...], rule: Any) -> None:
     """Points are args tuples like `args`, or a number of perturbations; the claim must be known there."""
     if rule is not None and not callable(rule):
         raise ValueError(
-            "`points` needs a claim that can be asked at other points than `args`, and `grad` was given as values. "
+            "`points` needs a claim that can be asked at other points than `args`, and it was given as values. "
             "Pass a function, or check one point at a time"
         )
     if isinstance(points, (int, np.integer)) and not isinstance(points, bool):
@@ -191,6 +191,32 @@ def check_values(tree: Any, point: Point) -> list[np.ndarray]:
     return [np.asarray(value) for value in values]
 
 
+def check_hessian(tree: Any, point: Point) -> list[np.ndarray]:
+    """The blocks of a Hessian given as values, row by row, after comparing structure and shapes with the point's.
+
+    As `jax.hessian` has it: in the structure of `args[argnums]`, with the same structure again at every leaf, and in
+    each the shape of the first leaf followed by that of the second.
+    """
+    try:
+        rows = [moving_leaves(point.layout, row) for row in moving_leaves(point.layout, tree)]
+    except (ValueError, TypeError, KeyError) as error:
+        raise ValueError(
+            "the claimed Hessian needs the structure of `args[argnums]` with the same structure again at every leaf, "
+            f"as `jax.hessian` has it: {error}"
+        ) from None
+    names = [path or "the argument" for path in point.paths]
+    for name, row, shape in zip(names, rows, point.shapes, strict=True):
+        for other, block, tail in zip(names, row, point.shapes, strict=True):
+            if np.shape(block) != (*shape, *tail):
+                raise ValueError(
+                    f"the claimed Hessian has shape {np.shape(block)} in the block of {name} and {other}; "
+                    f"their shapes need {(*shape, *tail)}"
+                )
+            if not is_inexact(block) and not isinstance(block, list):
+                raise ValueError(f"the claimed Hessian has no floating numbers in the block of {name} and {other}")
+    return [np.asarray(block) for row in rows for block in row]
+
+
 def check_leaves(what: str, values: Sequence[Any], point: Point) -> None:
     """Every claimed leaf must have its leaf's shape and be real or complex as it is."""
     for path, value, leaf in zip(point.paths, values, point.moving, strict=True):
@@ -213,10 +239,21 @@ def check_leaves(what: str, values: Sequence[Any], point: Point) -> None:
             raise ValueError(f"{what} has dtype {dtype} at {name}, where the argument has {jnp.result_type(leaf)}")
 
 
+def check_real(point: Point) -> None:
+    """Second differences of the function alone know no imaginary direction."""
+    for path, leaf in zip(point.paths, point.moving, strict=True):
+        if jnp.issubdtype(jnp.result_type(leaf), jnp.complexfloating):
+            raise ValueError(
+                f'`via="function"` needs real arguments, and {path or "the argument"} is complex: the gradient '
+                "of complex arguments is the conjugate of the usual one, which a polarised second difference mixes up. "
+                'Use `via="gradient"`'
+            )
+
+
 def check_output(claim: Claim, out: Any) -> None:
     """The output must suit the kind of check; the wording is JAX's own."""
     leaves = jax.tree.leaves(out)
-    if claim.kind in ("grad", "hvp"):
+    if claim.kind == "grad" or claim.of_hessian:
         terms = claim.kind == "grad" and isinstance(out, dict) and len(out) == len(leaves) > 1
         terms = terms and all(jax.tree.structure(term).num_nodes == 1 for term in out.values())
         if terms and all(leaf.shape == () and jnp.issubdtype(leaf.dtype, jnp.floating) for leaf in leaves):

@@ -12,10 +12,11 @@ LEAP_AT_JUMP = 1e3  # from one step to the next, second differences of a smooth 
 KINK_GROWTH = 2.5  # and from a kink on by at least 3
 
 
-def truncation(steps: np.ndarray, half: np.ndarray, noise: np.ndarray) -> dict[str, np.ndarray]:
+def truncation(steps: np.ndarray, half: np.ndarray, noise: np.ndarray, derivative: int = 1) -> dict[str, np.ndarray]:
     """Truncation order with its standard error, its coefficient, the crossover, and whether there is none at all.
 
-    `noise` is the standard deviation of `half`. Preferred is the run of steps next to the noise, not the longest.
+    `noise` is the standard deviation of `half`, which falls with h as 1/h for a second `derivative`. Preferred is the
+    run of steps next to the noise, not the longest.
     """
     central, error = half / steps, noise / steps
     change = np.abs(np.diff(central, axis=1))
@@ -37,8 +38,9 @@ def truncation(steps: np.ndarray, half: np.ndarray, noise: np.ndarray) -> dict[s
     columns = np.minimum(place[:, None] + np.arange(SLOPE_RUN + 1), change.shape[1] - 1)
     scale = (1 - 2.0**-power) * steps[columns] ** power
     c = np.median(np.take_along_axis(change, columns, axis=1) / scale, axis=1)
-    sigma = noise[np.arange(len(noise)), np.minimum(place + SLOPE_RUN, noise.shape[1] - 1)]
-    crossover = (sigma / (power[:, 0] * c)) ** (1 / (power[:, 0] + 1))
+    column = np.minimum(place + SLOPE_RUN, noise.shape[1] - 1)
+    sigma = derivative * noise[np.arange(len(noise)), column] * steps[column] ** (derivative - 1)
+    crossover = (sigma / (power[:, 0] * c)) ** (1 / (power[:, 0] + derivative))
     return {
         "order_step": steps[np.minimum(place, len(steps) - 1)],
         "order": order,

@@ -1,5 +1,6 @@
 """A claim at a point, ready to be measured: arguments split, output and derivative inspected, evaluation chosen."""
 
+import contextlib
 import dataclasses
 import functools
 from collections.abc import Callable
@@ -10,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxgradsweep._claim import (
+    MODES,
     Claim,
     fill_cotangent,
     fill_tangent,
@@ -20,7 +22,7 @@ from jaxgradsweep._claim import (
     pulled_leaves,
 )
 from jaxgradsweep._program import Traits, traits
-from jaxgradsweep._request import captured, check_leaves, check_output, check_values
+from jaxgradsweep._request import captured, check_hessian, check_leaves, check_output, check_real, check_values
 from jaxgradsweep._tree import Point, Same, is_inexact, map_arrays, split, widen
 from jaxgradsweep._wording import NOT_TRACED, NOTES
 
@@ -114,6 +116,8 @@ def prepare(
         return claim, point
 
     claim, point = attempt(hold_static=False)
+    if kind == "curvature":
+        check_real(point)
     try:
         seen = inspect(claim, _shapes(point))
     except NOT_TRACEABLE:
@@ -126,7 +130,7 @@ def prepare(
     claim, derivative, notes = seen.claim, seen.derivative, seen.notes
     values: list[Any] = []
     if by_value:
-        values = check_values(rule, point)
+        values = check_hessian(rule, point) if claim.of_hessian else check_values(rule, point)
     elif claim.by_value and callable(rule):  # the rule cannot be traced: ask it once
         values = check_values(rule(*claim.layout.join(point.moving, point.held)), point)
     elif derivative is not None:
@@ -177,6 +181,8 @@ def inspect(claim: Claim, shapes: Any) -> Inspection:
     check_output(claim, out)
     notes: list[str] = []
     derivative = traced = None
+    if claim.kind == "hvp" and (claim.rule is not None or claim.by_value) and moving:
+        claim = _mode_of_gradient(claim, moving, held, notes)
     if claim.rule is not None:
         try:
             traced, derivative = jax.make_jaxpr(lambda m, h: _derivative(claim, m, h), return_shape=True)(moving, held)
@@ -202,33 +208,44 @@ def inspect(claim: Claim, shapes: Any) -> Inspection:
 
 
 def _choose_mode(claim: Claim, moving: Any, held: Any, notes: list[str]) -> tuple[Claim, Any]:
-    """JAX's own derivative in its natural mode, or in the other one where the function has only that; and its jaxpr."""
+    """JAX's own derivative in the first of the modes that the function has; and its jaxpr."""
 
     def trace(claim: Claim) -> Any:
         def paired(m: Any, h: Any) -> Any:
             out, pairing = linearise(claim, m, h, ())
-            return pairing(m, [jnp.ones_like(y) for y in out])
+            return pairing(m, [jnp.ones_like(y) for y in (m if claim.kind == "curvature" else out)])
 
-        if forward(claim):  # a custom VJP inside refuses forward mode only when the program is lowered
+        if "forward" in claim.mode:  # a custom VJP inside refuses forward mode only when the program is lowered
             traced = jax.jit(paired).trace(moving, held)
             traced.lower()
             return traced.jaxpr
         return jax.make_jaxpr(paired)(moving, held)
 
-    def forward(claim: Claim) -> bool:
-        return (claim.kind in ("jvp", "hvp")) == (claim.mode == "natural")
-
+    first, *others = [dataclasses.replace(claim, mode=mode) for mode in MODES[claim.kind]]
     try:
-        return claim, trace(claim)
+        return first, trace(first)
     except (TypeError, ValueError, NotImplementedError) as error:
-        other = dataclasses.replace(claim, mode="other")
+        for other in others:
+            with contextlib.suppress(Exception):
+                traced = trace(other)
+                notes.append(NOTES["mode"].format(missing=first.mode, used=other.mode))
+                return other, traced
+        raise error from None
+
+
+def _mode_of_gradient(claim: Claim, moving: Any, held: Any, notes: list[str]) -> Claim:
+    """A claimed Hessian is held against differences of the gradient: in reverse mode, or in forward mode if need be."""
+    reverse, forward = (dataclasses.replace(claim, mode=f"forward over {mode}") for mode in ("reverse", "forward"))
+    try:
+        jax.eval_shape(lambda m, h: outputs(reverse, m, h), moving, held)
+    except (TypeError, ValueError, NotImplementedError) as error:
         try:
-            traced = trace(other)
+            jax.jit(lambda m, h: outputs(forward, m, h)).lower(moving, held)
         except Exception:
             raise error from None
-        missing, used = ("forward", "reverse") if claim.kind in ("jvp", "hvp") else ("reverse", "forward")
-        notes.append(NOTES["mode"].format(missing=missing, used=used))
-        return other, traced
+        notes.append(NOTES["mode"].format(missing="reverse", used="forward"))
+        return forward
+    return reverse
 
 
 def _derivative(claim: Claim, moving: Any, held: Any) -> list[Any] | None:
@@ -243,7 +260,7 @@ def _derivative(claim: Claim, moving: Any, held: Any) -> list[Any] | None:
         cotangents = pull(fill_cotangent(out, ones))
         return _named(lambda: pulled_leaves(claim.layout, cotangents))
     tangent = fill_tangent(claim.layout, moving, held)
-    if claim.kind == "hvp":
+    if claim.of_hessian:
         product = claim.ask(args, tangent)
         return _named(lambda: moving_leaves(claim.layout, product))
     value, change = claim.ask(args, tangent)[:2]

@@ -17,16 +17,19 @@ from jaxgradsweep._sweep import precision
 from jaxgradsweep._tree import Same, is_inexact
 from jaxgradsweep._verdict import Finding
 from jaxgradsweep._wording import (
+    AGREES,
     NO_TWIN,
     Reason,
     Verdict,
     already_aside,
     points_summary,
+    second_summary,
     terms_summary,
     twin_summary,
 )
 
 TOTAL = "total"
+VIA = ("gradient", "function", "both")  # what a Hessian-vector product can be held against
 NEAREST, FARTHEST = 1 / 32, 1 / 8  # a perturbed component moves by so much of its size: off ties, not out of domains
 
 
@@ -42,9 +45,14 @@ def survey(kind: str, fun: Callable, args: tuple[Any, ...], *, settings: Setting
         return of_terms(several.names, fun, args, settings, claim)
 
 
-def join(parts: Sequence[Part], summary: str) -> Report:
-    """One report of several: the worst one, the first if there are more, with all as its parts."""
-    worst = max(parts, key=lambda part: SEVERITY[part.report.verdict]).report
+def worst_of(parts: Sequence[Part]) -> Report:
+    """The worst report, the first if there are more."""
+    return max(parts, key=lambda part: SEVERITY[part.report.verdict]).report
+
+
+def join(parts: Sequence[Part], summary: str, decides: Report | None = None) -> Report:
+    """One report of several: that which decides, else the worst, the first if there are more; with all as its parts."""
+    worst = decides or worst_of(parts)
     reports = [part.report for part in parts]
     return dataclasses.replace(
         worst,
@@ -55,6 +63,29 @@ def join(parts: Sequence[Part], summary: str) -> Report:
         evaluations=sum(report.evaluations for report in reports),
         notes=tuple(dict.fromkeys(note for report in reports for note in report.notes)),
     )
+
+
+# ---- second derivatives
+
+
+def check_second(fun: Callable, args: tuple[Any, ...], settings: Settings, via: str, **claim: Any) -> Report:
+    """A Hessian-vector product against the gradient, and that against the function; or against the function alone."""
+    if via not in VIA:
+        raise ValueError(f"`via` must be one of {', '.join(map(repr, VIA))}; got {via!r}")
+    if via == "function":
+        return survey("curvature", fun, args, settings=settings, **claim)
+    product = survey("hvp", fun, args, settings=settings, **claim)
+    gradient = survey("grad", fun, args, settings=settings, **{**claim, "rule": None})
+    why = worst_finding(gradient).reason if gradient.findings else None
+    summary = second_summary(gradient.verdict, why, product.verdict)
+    parts = [Part(name="product", report=product), Part(name="gradient", report=gradient)]
+    if via == "both":
+        alone = survey("curvature", fun, args, settings=settings, **claim)
+        parts.insert(1, Part(name="product, from the function alone", report=alone))
+        summary += f"; from the function alone, {AGREES[alone.verdict]}"
+    # An undecided gradient, as a large constant makes it, leaves the product's verdict as it is.
+    judged = [part for part in parts if part.name != "gradient" or gradient.verdict is Verdict.WRONG]
+    return join(parts, summary, decides=worst_of(judged))
 
 
 # ---- points

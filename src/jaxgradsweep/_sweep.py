@@ -17,9 +17,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
-from jaxgradsweep._claim import Claim, linearise, norm, outputs, scalar, widen_array
-from jaxgradsweep._probe import MAX_STEPS, SCALES, Probes, cotangents, direction, random_bytes, scales_of
+from jaxgradsweep._claim import Claim, linearise, scalar
+from jaxgradsweep._probe import MAX_STEPS, SCALES, Probes, scales_of
 from jaxgradsweep._request import TRACED
+from jaxgradsweep._stencil import PER_STEP, AtOnce, bends, cotangent_of, displaced, stencil, tangent
 from jaxgradsweep._tree import wide_dtype
 
 NODES = (7, 15)  # Gauss-Legendre nodes of the two quadratures whose difference is the quadrature error
@@ -49,6 +50,8 @@ class Sweep:
         eps: spacing at 1 of the outputs' least precise dtype.
         rounds: whether F rounds by itself, so that steps in its values are no sign of low precision inside.
         shorter: whether F computes in a lower precision inside, or calls what JAX does not see.
+        order: order of the derivative that the differences estimate. For 2, `difference` is a second difference over h,
+            so that it is proportional to h like the others, and its noise falls as 1/h.
     """
 
     paths: tuple[str, ...]
@@ -66,6 +69,7 @@ class Sweep:
     eps: float
     rounds: bool = False
     shorter: bool = True
+    order: int = 1
 
     @property
     def derivative(self) -> np.ndarray:
@@ -85,7 +89,6 @@ class Sweep:
 
 
 _PER_PROBE = ("leaf", "difference", "forward", "backward", "bend", "roundoff", "claimed", "size", "finite")
-PER_STEP = ("difference", "forward", "backward", "bend", "roundoff")
 
 
 def join_probes(sweeps: Sequence[Sweep]) -> Sweep:
@@ -159,9 +162,17 @@ def measure(
     found: dict[str, Any] = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     found.update({name: found[name][:, : len(steps)] for name in PER_STEP})
     found["finite"] = found["finite"] > 0
+    if claim.kind == "curvature":
+        found |= bends(found, np.array(steps, float))
     scale = tuple(SCALES[i] for i in probes.scale)
     return Sweep(
-        paths=paths, leaf=np.asarray(probes.leaf, np.int64), scale=scale, steps=np.array(steps, float), eps=eps, **found
+        paths=paths,
+        leaf=np.asarray(probes.leaf, np.int64),
+        scale=scale,
+        steps=np.array(steps, float),
+        eps=eps,
+        order=2 if claim.kind == "curvature" else 1,
+        **found,
     )
 
 
@@ -169,6 +180,11 @@ def measure(
 def _sweep_program(claim: Claim, chunk: int) -> Any:
     """The compiled sweep of one claim. The cache is bounded: an old function's code goes when 64 newer ones came."""
     return jax.jit(functools.partial(_sweep, claim, chunk))
+
+
+def at_once(claim: Claim) -> AtOnce:
+    """How a function is evaluated at several offsets: side by side, or one after the other where vmap refuses."""
+    return (lambda f, t: jax.vmap(f)(t)) if claim.vectorised else (lambda f, t: jax.lax.map(f, t))
 
 
 def _sweep(
@@ -186,12 +202,12 @@ def _sweep(
     def one_probe(i: Any, found: dict[str, Any]) -> dict[str, Any]:
         leaf, scale, index, seed = (row[i] for row in rows)
         v = tangent(moving, scales, leaf, scale, index, seed)
-        u = cotangents(out, seed, scale)
+        u = cotangent_of(claim, moving, scales, out, seed, scale)
         claimed, size = pairing(v, u)
 
         def one_chunk(j: Any, found: dict[str, Any]) -> dict[str, Any]:
             h = jax.lax.dynamic_slice(steps, (j * chunk,), (chunk,))
-            new = differences(claim, moving, held, v, u, h)
+            new = stencil(claim, moving, held, v, u, h, at_once(claim))
             placed = {k: jax.lax.dynamic_update_slice(found[k], new[k][None], (i, j * chunk)) for k in PER_STEP}
             return found | placed | {"finite": found["finite"].at[i].set(new["finite"] * also)}
 
@@ -199,59 +215,6 @@ def _sweep(
         return found | {"claimed": found["claimed"].at[i].set(claimed), "size": found["size"].at[i].set(size)}
 
     return jax.lax.fori_loop(0, counts[0], one_probe, found)
-
-
-def tangent(
-    moving: Sequence[jax.Array], scales: Sequence[Any], leaf: Any, scale: Any, index: Any, seed: Any
-) -> list[jax.Array]:
-    """The direction of one probe: zero but in the leaf that it moves."""
-    random = random_bytes(seed, max(x.size for x in moving))
-
-    def draw(x: jax.Array, own: Any, number: int) -> jax.Array:
-        drawn = functools.partial(direction, x, own, random, scale, index)
-        return jax.lax.cond(leaf == number, drawn, lambda: jnp.zeros_like(x))
-
-    return [draw(x, own, number) for number, (x, own) in enumerate(zip(moving, scales, strict=True))]
-
-
-def displaced(moving: Sequence[jax.Array], v: Sequence[jax.Array], t: jax.Array) -> list[jax.Array]:
-    """X + t v, in the leaves' own precision."""
-    return [x + (t.astype(jnp.finfo(x.dtype).dtype) * d).astype(x.dtype) for x, d in zip(moving, v, strict=True)]
-
-
-def differences(claim: Claim, moving: Any, held: Any, v: Any, u: Any, h: jax.Array) -> dict[str, jax.Array]:
-    """Differences of phi over one chunk of steps: element by element first, then projected on the cotangent."""
-    offsets = jnp.concatenate([jnp.zeros(1, h.dtype), h, -h])
-
-    def at(t: jax.Array) -> list[jax.Array]:
-        return outputs(claim, displaced(moving, v, t), held)
-
-    y = jax.vmap(at)(offsets) if claim.vectorised else jax.lax.map(at, offsets)
-    n, wide = len(h), wide_dtype()
-    y = [widen_array(a, wide) for a in y]
-    exact = [float(jnp.finfo(a.dtype).eps) for a in jax.eval_shape(at, offsets[0])]
-    zero, plus, minus = [a[0] for a in y], [a[1 : n + 1] for a in y], [a[n + 1 :] for a in y]
-
-    def project(a: list[jax.Array], b: list[jax.Array]) -> jax.Array:
-        parts = [jnp.sum(jnp.real(w * (p - q)).reshape(n, -1), axis=1) for w, p, q in zip(u, a, b, strict=True)]
-        return jnp.sum(jnp.stack(parts), axis=0)
-
-    def bend(w: jax.Array, p: jax.Array, q: jax.Array, z: jax.Array) -> jax.Array:
-        return jnp.sum(jnp.abs(jnp.real(w * ((p - z) - (z - q)))).reshape(n, -1), axis=1)
-
-    def rounding(w: jax.Array, p: jax.Array, q: jax.Array, z: jax.Array, eps: Any) -> jax.Array:
-        return eps * jnp.abs(w) * jnp.maximum(jnp.maximum(jnp.abs(p), jnp.abs(q)), jnp.abs(z)) / np.sqrt(12)
-
-    levels = [rounding(*group) for group in zip(u, plus, minus, zero, exact, strict=True)]
-    centre = [jnp.broadcast_to(z, p.shape) for z, p in zip(zero, plus, strict=True)]
-    return {
-        "difference": project(plus, minus),
-        "forward": project(plus, centre),
-        "backward": project(centre, minus),
-        "bend": jnp.sum(jnp.stack([bend(*group) for group in zip(u, plus, minus, centre, strict=True)]), axis=0),
-        "roundoff": jax.vmap(norm)(levels),
-        "finite": jnp.all(jnp.stack([jnp.all(jnp.isfinite(z)) for z in zero])).astype(wide),
-    }
 
 
 @dataclasses.dataclass(frozen=True)
@@ -315,7 +278,7 @@ def _segments(
     def one_probe(i: Any, found: jax.Array) -> jax.Array:
         leaf, scale, index, seed = (row[i] for row in rows)
         v = tangent(moving, scales, leaf, scale, index, seed)
-        u = cotangents(out, seed, scale)
+        u = cotangent_of(claim, moving, scales, out, seed, scale)
 
         def claimed(t: jax.Array) -> jax.Array:
             return linearise(claim, displaced(moving, v, t), held, values)[1](v, u)[0]

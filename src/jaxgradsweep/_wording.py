@@ -97,6 +97,29 @@ def terms_summary(terms: Sequence[tuple[str, Verdict]], total: Verdict) -> str:
     return f"the derivative of every term is right: {right}{undecided}"
 
 
+IS_ITS = {
+    Verdict.CORRECT: "is its derivative",
+    Verdict.WRONG: "is not its derivative",
+    Verdict.UNRESOLVED: "could not be decided",
+}
+AGREES = {
+    Verdict.CORRECT: "the product is right",
+    Verdict.WRONG: "the product is wrong",
+    Verdict.UNRESOLVED: "the product is undecided",
+}
+
+
+def second_summary(gradient: Verdict, why: Reason | None, product: Verdict) -> str:
+    """What the checks of a gradient, from the function, and of a Hessian-vector product, from the gradient, say."""
+    agrees = f"the product {IS_ITS[product]}"
+    if gradient is Verdict.CORRECT:
+        return f"the gradient is right, and {agrees}"
+    if gradient is Verdict.WRONG:
+        tail = ": mend the gradient first" if product is Verdict.CORRECT else ""
+        return f"the gradient itself is wrong, and {agrees}{tail}"
+    return f"the gradient is undecided{f' ({why.name})' if why else ''}, and {agrees}"
+
+
 def twin_summary(formula: Verdict, finest: float, shipped: Verdict, off: float, dtype: str, limit: float) -> str:
     """What a check in float64 and one in the arithmetic as shipped say together."""
     if formula is Verdict.WRONG:
@@ -292,7 +315,7 @@ NOTES = {
     "fixed": "held fixed, since they are empty, or neither floating nor complex: {leaves}",
     "native": "evaluated as the arrays come, since the function does not run in float64 ({error}). Arrays that it "
     "reads from outside keep their precision: pass them as arguments",
-    "mode": "{missing} mode is not available for this function; {used} mode was used for the claim",
+    "mode": "{missing} mode is not available for this function; {used} mode was used",
     "no vmap": "the function cannot be vmapped; its points were evaluated one after the other",
     "untraceable": "the claimed gradient cannot be traced by JAX; it was evaluated once, and is judged as numbers",
     "reach": "the function raises an error at steps above {step:.2g}; the steps below were used",

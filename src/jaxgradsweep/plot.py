@@ -180,9 +180,17 @@ def _draw_model(ax: Axes, report: Report, finding: Finding, size: float) -> None
     exponent = round(order) if abs(order - round(order)) < 0.2 else round(order, 1)
     with np.errstate(all="ignore"):
         truncation = np.abs(fit.coefficient[row]) * x**order / size
-        roundoff = fit.noise[row] / (np.sqrt(2) * x) / size
+        level = fit.noise[row] * min(fit.reach[row], 1e300) ** (report.sweep.order - 1)
+        roundoff = level / (np.sqrt(2) * x**report.sweep.order) / size
     _draw_curve(ax, x, truncation, linestyle="--", color=_TRUNCATION, label=f"truncation, $h^{{{exponent}}}$")
-    _draw_curve(ax, x, roundoff, linestyle="-.", color=_ROUNDOFF, label="roundoff, $1/h$")
+    _draw_curve(
+        ax,
+        x,
+        roundoff,
+        linestyle="-.",
+        color=_ROUNDOFF,
+        label="roundoff, $1/h$" if report.sweep.order == 1 else "roundoff, $1/h^2$",
+    )
     if left < fit.crossover[row] < right:
         ax.axvline(fit.crossover[row], linestyle=":", color=_CROSSOVER, linewidth=2, label="crossover")
     if fit.reach[row] > left and np.isfinite(fit.uncertainty[row]):

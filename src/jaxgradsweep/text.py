@@ -322,6 +322,8 @@ def _footer(report: Report) -> str:
     known = {name: report.environment[name] for name in ("dtype", "backend", "device") if name in report.environment}
     if known.get("dtype") == "native" and report.findings:
         known["dtype"] += f" ({', '.join(dict.fromkeys(finding.dtype for finding in report.findings))})"
+    if report.kind == "hvp" and "mode" in report.environment:
+        known["mode"] = report.environment["mode"]
     words = [f"{report.evaluations:,} evaluations of the function", *dict.fromkeys(known.values())]
     return _printable(", ".join(words))
 
