@@ -234,7 +234,7 @@ def test_a_kink_at_the_given_point_only_is_said_to_be_an_accident():
     assert report.findings[0].reason is Reason.KINK
     assert report.summary.startswith("right at the other 2 points and undecided only at the given one (KINK)")
     assert "`points=" not in str(report)
-    assert "`points=" in str(jgs.check_grad(absolutes, (np.array([0.4]),)))
+    assert "`points=" in str(jgs.check_grad(absolutes, (np.array([1.0, 0.4]),)))
 
 
 def test_a_kink_at_another_point_is_not_called_one_at_the_given():
@@ -265,7 +265,7 @@ def test_points_undecided_everywhere_are_counted():
 
 @pytest.mark.parametrize("check", [jgs.check_vjp, jgs.check_jvp, jgs.check_hvp])
 def test_every_check_takes_points(check):
-    assert check(smooth, (X,), points=1).summary == "right at all 2 points"
+    assert check(smooth, (X,), points=1).summary.endswith("right at all 2 points")
 
 
 def test_the_same_key_perturbs_alike_and_another_differently():

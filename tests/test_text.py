@@ -251,7 +251,7 @@ def test_advice_about_a_mismatch_has_the_ratio_if_it_is_known():
     assert "is 0.03125 times the measured derivative in every direction" in known
     slight = advice_for(Verdict.WRONG, Reason.MISMATCH, {"ratio": 1 + 1e-6, "pattern": "small"})
     assert "1.000001 times" in slight
-    assert "tighten its tolerance" in slight
+    assert "a few components" in slight
     assert "estimate_grad" in advice_for(Verdict.WRONG, Reason.MISMATCH, {"ratio": 1 / 32})
     assert "jnp.conj" in advice_for(Verdict.WRONG, Reason.MISMATCH, {"ratio": 1 / 32, "complex": "yes"})
 

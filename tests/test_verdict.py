@@ -604,3 +604,24 @@ def test_tiny_and_huge_points_and_values_are_judged_like_others():
 
 def cubic(x, size):
     return jnp.sum(x + x * (x / size) ** 2)
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "dtype"), [(1e-12, 1e-12, "float64"), (1e-13, 1e-13, "float64"), (1e-11, 1e-13, "float64")]
+)
+def test_a_layer_that_is_thinner_than_every_step_is_not_called_right(height, width, dtype):
+    def layer(x):
+        return height * jnp.tanh((x - 1) / width) + x**2
+
+    report = jgs.check_grad(layer, (1.0,), grad=lambda x: 2 * x, dtype=dtype)
+    assert report.verdict is Verdict.UNRESOLVED
+    assert report.findings[0].reason is Reason.JUMP
+
+
+@pytest.mark.parametrize(("size", "dtype"), [(1e-6, "native"), (1e-13, "float64")])
+def test_a_claim_that_varies_as_a_rough_function_does_is_not_accused(size, dtype):
+    def rough(x):
+        return x**2 + size * jnp.sin(x / size)
+
+    report = jgs.check_grad(rough, (jnp.float32(0.7),), dtype=dtype)
+    assert report.verdict is not Verdict.WRONG

@@ -22,6 +22,8 @@ class Criteria:
         flat: what grows with h to a smaller power than this does not grow.
         steep: what shrinks with h to a smaller power than this has no slope at the point: h, or h log h, has.
         rounded: noise of at most so many roundings can come from rounding alone.
+        plain: noise of at most so many roundings leaves no room for structure of the function's own.
+        leap: a jump at the point, in the trend of all small steps, is one from so many error bars and roundings on.
         drowned: where a function does not move at any step, a claim of at most so many roundings of its value is zero.
         missing: a claim smaller than this part of what is measured sets no scale.
         tells: an identity must be so many times finer than the discrepancy that it confirms.
@@ -51,6 +53,8 @@ class Criteria:
     flat: float = 0.05
     steep: float = 0.98
     rounded: float = 1e4
+    plain: float = 8.0
+    leap: tuple[float, float] = (2.5, 32.0)
     drowned: float = 64.0
     missing: float = 0.1
     tells: float = 3.0

@@ -22,7 +22,7 @@ from jaxgradsweep._request import Settings, SeveralTerms, check_args, check_step
 from jaxgradsweep._subject import Subject, prepare
 from jaxgradsweep._tree import split
 from jaxgradsweep._verdict import ROUGH, Finding
-from jaxgradsweep._wording import NOTES, TIE, Reason, Verdict, advice_for
+from jaxgradsweep._wording import NOTES, STOPS_EARLY, TIE, Reason, Verdict, advice_for
 
 REFINE = 10.0  # a detection limit so many times coarser than the finest tolerance is worth larger steps
 MOST_COMPONENTS = 32  # leaves of at most so many are looked at component by component where kinks hide the answer
@@ -83,13 +83,21 @@ def at_precision(
     except Exception as error:
         if settings.dtype == "native" or isinstance(error, SeveralTerms):
             raise
-        cause = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0][:120]}"
+        cause = f"{type(error).__name__}: {first_line(error)[:120]}"
         try:
             return attempt("native", (NOTES["native"].format(error=cause),))
         except SeveralTerms:
             raise
         except Exception:
             raise error from None
+
+
+def first_line(error: Exception) -> str:
+    """What an error says in its first line, or, if that only announces a traceback, at the end of the traceback."""
+    lines = [line for line in str(error).splitlines() if line.strip(" -")] or [""]
+    traced = [i for i, line in enumerate(lines) if line.startswith("Traceback")]
+    after = [line for line in lines[traced[0] + 1 :] if not line.startswith(" ")] if traced else []
+    return (after or lines)[0]
 
 
 def criteria_of(subject: Subject, settings: Settings) -> Criteria:
@@ -101,9 +109,13 @@ def criteria_of(subject: Subject, settings: Settings) -> Criteria:
     finest = max(own.finest, inner)
     # The noise of a claim in lower precision than the function is no accident of its formula.
     noisy_claim = finest if subject.traits.claim_is_shorter else criteria.noisy_claim
-    coarsest = max(criteria.coarsest, own.coarsest)
     return dataclasses.replace(
-        criteria, finest=finest, coarsest=coarsest, rounding=own.rounding, noisy_claim=noisy_claim
+        criteria,
+        finest=finest,
+        coarsest=max(criteria.coarsest, own.coarsest),
+        rounding=own.rounding,
+        noisy_claim=noisy_claim,
+        plain=criteria.rounded if subject.traits.claim_is_shorter else criteria.plain,
     )
 
 
@@ -198,7 +210,7 @@ def stepped(instrument: Instrument, look: Look, finding: Finding) -> Finding:
         if (large & (high > LASTS * coarse)).any():
             verdict, reason = Verdict.UNRESOLVED, Reason.SCALES
             return dataclasses.replace(finding, verdict=verdict, reason=reason, advice=advice_for(verdict, reason, {}))
-    return finding
+    return dataclasses.replace(finding, advice=f"{finding.advice} {STOPS_EARLY}")
 
 
 def leaps(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -20,7 +20,17 @@ ROUGH_GAIN = 10.0  # odd powers of h (a jump in the second derivative) are allow
 LOW_PRECISION = 64 * 2.0**-24  # noise below this share of phi, and far above float64's, is float32 inside
 WITH_UNITS = (  # results that carry the units of phi
     *("derivative", "uncertainty", "noise", "coefficient", "kink", "kink_uncertainty", "kink_width", "jump"),
-    *("jump_uncertainty", "jump_size", "bend_size", "variation", "magnitude", "coarse", "coarse_uncertainty"),
+    *(
+        "leap",
+        "leap_uncertainty",
+        "jump_uncertainty",
+        "jump_size",
+        "bend_size",
+        "variation",
+        "magnitude",
+        "coarse",
+        "coarse_uncertainty",
+    ),
 )
 OVERFLOW = 1e100  # phi, in units of its value at x, beyond which a step is not used: its square must be finite
 STILL = 30.0  # phi stands still where it moves by at most so many standard deviations of its noise
@@ -46,6 +56,8 @@ class Fit:
         still: whether phi moves by no more than its noise at any step.
         jump: jump of phi at x.
         jump_uncertainty: its error bar.
+        leap: phi(h) - phi(-h), extrapolated to h = 0 beside the slope: a jump at x, or a layer too thin to see.
+        leap_uncertainty: its error bar.
         growth: exponent p in |phi(h) - phi(-h)| ~ h^p for the smallest steps above the noise.
         jump_distance: relative step at which the nearest jump of phi is crossed; NaN where none is seen.
         jump_size: size of that jump.
@@ -79,6 +91,8 @@ class Fit:
     still: np.ndarray
     jump: np.ndarray
     jump_uncertainty: np.ndarray
+    leap: np.ndarray
+    leap_uncertainty: np.ndarray
     growth: np.ndarray
     jump_distance: np.ndarray
     jump_size: np.ndarray
@@ -145,6 +159,7 @@ def _fit(sweep: Sweep) -> Fit:
         np.where(good, sweep.bend, 0), noise * np.sqrt(12), first, bank(steps, tuple(range(1, DEGREES + 3)))
     )
     jump_distance, jump_size = jump_near(h, np.where(good, sweep.bend, 0), noise)
+    leap = extrapolate(half, noise, first, bank(steps, (0, *range(1, 2 * DEGREES, 2))))
     jump, jump_bar = smallest_steps(half, second, noise)
     return Fit(
         derivative=np.where(np.isfinite(chosen.uncertainty), chosen.value, np.nan),
@@ -158,6 +173,8 @@ def _fit(sweep: Sweep) -> Fit:
         still=np.all((np.abs(np.stack([sweep.forward, sweep.backward])) <= STILL * noise) | ~good, axis=(0, 2)),
         jump=jump,
         jump_uncertainty=jump_bar,
+        leap=2 * leap.value,
+        leap_uncertainty=2 * leap.uncertainty,
         growth=growth(half, floor),
         jump_distance=jump_distance,
         jump_size=jump_size,

@@ -97,6 +97,8 @@ def _opinions(
     bent = (np.abs(fit.bend_order - 1) < criteria.kinked) & ~fit.motionless
     within = off <= criteria.beyond_kink * fit.bend_size / 2 + criteria.margin * bound
     jump = np.abs(fit.jump) > np.maximum(fit.jump_uncertainty, 1e-9 * fit.magnitude)
+    leap = (np.abs(fit.leap) > criteria.leap[0] * fit.leap_uncertainty) & ~fit.low_precision & ~fit.motionless
+    leap &= np.abs(fit.leap) > criteria.leap[1] * sweep.eps * (fit.magnitude + fit.variation)
     one_sided = ~np.isfinite(sweep.difference[:, -6:]).all(axis=1)
     dense = np.all(
         [(p > criteria.dense[0]) & (p < criteria.dense[1]) for p in (fit.bend_order, fit.bend_order_beyond)], 0
@@ -121,6 +123,7 @@ def _opinions(
             (kink & (fits | claimless), Opinion.OPEN, Reason.KINK),
             (bent & (~fits | (claimless & fit.bends_at_once)), Opinion.OPEN, Reason.KINK),
             (jump & (~fine | np.isinf(fit.kink_uncertainty)), Opinion.OPEN, Reason.JUMP),
+            (leap, Opinion.OPEN, Reason.JUMP),
             (singular, Opinion.OPEN, Reason.SINGULAR),
             (claimless & fine, Opinion.AGAINST, Reason.NAN_CLAIM),
             (steps, Opinion.OPEN, Reason.QUANTISED),
@@ -239,7 +242,8 @@ def confront(sweep: Sweep, fit: Fit, weighing: Weighing, segments: Segments, cri
     point_only &= criteria.margin**2 * scatter < np.abs(weighing.error)
     hidden = np.where(np.isfinite(fit.kink), np.abs(fit.kink) + fit.kink_uncertainty, np.inf)
     at_kink = point_only & (2 * np.abs(weighing.error) <= np.maximum(hidden, 2 * criteria.least_kink * weighing.scale))
-    noisy_claim = (weighing.opinion == Opinion.AGAINST) & (opinion == Opinion.OPEN) & ~weighing.noisy
+    noisy_claim = (weighing.opinion == Opinion.AGAINST) & (opinion == Opinion.OPEN)
+    noisy_claim &= by_group(sweep, fit.noise_ratio) <= criteria.plain
     noisy_claim &= criteria.margin**2 * by_group(sweep, steady) > by_group(sweep, np.nan_to_num(weighing.error))
     step = segments.steps[best[2].astype(int)]
     return Identity(opinion, best[0], best[1], step, agrees, pooled, point_only, at_kink, noisy_claim)

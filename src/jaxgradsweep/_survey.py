@@ -79,6 +79,8 @@ def check_second(fun: Callable, args: tuple[Any, ...], settings: Settings, via: 
     why = worst_finding(gradient).reason if gradient.findings else None
     summary = second_summary(gradient.verdict, why, product.verdict)
     parts = [Part(name="product", report=product), Part(name="gradient", report=gradient)]
+    if product.summary:
+        summary += f"; the product: {product.summary}"
     if via == "both":
         alone = survey("curvature", fun, args, settings=settings, **claim)
         parts.insert(1, Part(name="product, from the function alone", report=alone))

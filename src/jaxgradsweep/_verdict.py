@@ -228,10 +228,10 @@ def _pattern(rows: np.ndarray, sweep: Sweep, fit: Fit, criteria: Criteria) -> di
         return {}
     ratio = claimed[sharp] / estimate[sharp]
     blur = fit.uncertainty[rows][sharp] / np.abs(estimate[sharp])
-    if np.all(np.abs(ratio - 1) < criteria.nearly):
-        return {"pattern": "small"}
     same = np.ptp(ratio) <= criteria.margin * np.max(blur) * np.max(np.abs(ratio)) + criteria.slight**3
-    return {"pattern": "factor"} if same and sharp.sum() > 1 else {}
+    if same and sharp.sum() > 1:
+        return {"pattern": "factor"}
+    return {"pattern": "small"} if np.all(np.abs(ratio - 1) < criteria.nearly) else {}
 
 
 def _known(value: float) -> float | None:
@@ -260,7 +260,7 @@ def _evidence(
     if reason is Reason.DENSE_KINKS:
         found["bend order"] = float(fit.bend_order[row])
     if reason is Reason.JUMP:
-        found["jump"] = abs(float(fit.jump[row]))
+        found["jump"] = max(abs(float(fit.jump[row])), abs(float(fit.leap[row])))
     if reason is Reason.NOT_FINITE:
         found["where finite"] = FINITE_AT if sweep.finite[row] else NOT_FINITE_AT
     if reason is Reason.SINGULAR:

@@ -173,19 +173,21 @@ ADVICE = {
     Reason.KINK: (
         "No derivative exists at a kink. Along the direction that decided, the slope is {slope before:.6g} before "
         "it and {slope after:.6g} after it, and the claim {claim}. Check at points a little aside, with `points=4`: if "
-        "the claim is right there, only this point is special, as equal or zero inputs are."
+        "the claim is right there, only this point is special, as equal or zero inputs are, and nothing is to be "
+        "mended. In a test, use such a point."
     ),
     Reason.DENSE_KINKS: (
         "Many kinks (rectifiers, max-pools, absolute values) lie closer together than any step that this precision "
         'allows. Use the default `dtype="float64"`: its smaller steps fit between them.'
     ),
     Reason.JUMP: (
-        "The function jumps by {jump:.3g} at the point: no derivative exists. Check at points a little aside, with "
-        "`points=4`."
+        "The function jumps by {jump:.3g} at the point, or in a layer around it that is thinner than any step: no "
+        "derivative can be seen. Check at points a little aside, with `points=4`."
     ),
     Reason.SINGULAR: (
-        "The function changes like |h|^{exponent:.2f} near the point, so that its slope there is infinite. Check at a "
-        "point a little aside, or give the function a safe form there (a `where` around its argument)."
+        "The function changes like |h|^{exponent:.2f} down to the smallest steps, so that its slope at the point is "
+        "infinite, or steeper than any step can show. Check at a point a little aside, or give the function a safe "
+        "form there (a `where` around its argument)."
     ),
     Reason.NOISE: (
         "At small steps the function's values scatter by about {scatter:.1g} of their size. Either it is noisy: "
@@ -197,7 +199,7 @@ ADVICE = {
         "The function stands still for small changes, so its true derivative there is zero, while over large steps "
         "it moves by jumps. Look for rounding, casts to integers, bfloat16 or float16, a lookup table, a solver that "
         "stops early, or counting with fixed random numbers. A straight-through estimator differs from the derivative "
-        "on purpose."
+        "on purpose: hold it against the function without the rounding."
     ),
     Reason.ROUNDOFF: (
         "The function's value is so large beside its change that rounding hides the derivative. Subtract the "
@@ -208,12 +210,15 @@ ADVICE = {
         "check at a tamer point, or shorten what is iterated inside it."
     ),
     Reason.SCALES: (
-        "Small and large steps, or the differences and the integrated claim, give different slopes. A loose solver "
-        "does this (tighten its tolerance), and so do kinks at regular distances and a claim that is meant as a "
-        "smoothed derivative."
+        "Small and large steps, or the differences and the integrated claim, give different slopes. A solver that "
+        "stops early does this: tighten its tolerance, or say with `rtol` how large an error matters. So do kinks at "
+        "regular distances, a wave or a chaotic iteration that is faster than any step, and a claim that is meant as "
+        "a smoothed derivative."
     ),
     Reason.DIRECTIONS: (
-        "Some directions agree with the claim and some do not. Raise `directions` to 8; `report.plot()` shows which."
+        "Some directions agree with the claim and some do not. With `directions=8` more of them vote. If they still "
+        "differ, the claim is not linear in the direction: compare what it gives for 2 v with twice that for v, and "
+        "for -v with the opposite."
     ),
     Reason.NOT_FINITE: (
         "{where finite}. If the point lies on the edge of the domain (a square root at 0, an arccosine at 1), move it "
@@ -242,11 +247,18 @@ ADVICE = {
         " not finite, a square root or a norm at zero, or 0/0 in the backward pass."
     ),
 }
-FACTOR = "The claim is {ratio:.6g} times the measured derivative in every direction: look for a factor or a sign."
+FACTOR = (
+    "The claim is {ratio:.10g} times the measured derivative in every direction: look for a factor or a sign, such as "
+    "n / (n - 1)."
+)
 SMALL = (
-    "The difference is small, {ratio:.10g} times the measured derivative. A solver or an iteration inside the function "
-    "that stops early gives this although the derivative is right: tighten its tolerance and see whether the "
-    "difference shrinks. So does a backward pass in lower precision."
+    "The difference is small, and changes with the direction; along the one that decided, the claim is {ratio:.10g} "
+    "times the measured derivative. Either a few components of the leaf are wrong: `jgs.estimate_grad(fun, args)` "
+    "measures each of them (on a small example). Or the backward pass computes in lower precision than the function."
+)
+STOPS_EARLY = (
+    "The function has a loop that ends on a condition. If that is a solver which stops early, its exact solution has "
+    "another derivative than what it computes: tighten its tolerance, and see whether the difference shrinks."
 )
 CONJUGATE = "`jax.grad` returns the conjugate of the usual complex gradient: try `jnp.conj` of the claim."
 NOT_FINITE_CLAIM = (
@@ -254,8 +266,10 @@ NOT_FINITE_CLAIM = (
     "zeros, a distance between equal points), give the derivative a finite value there, with a `where` inside and "
     "outside of the root."
 )
-IN_SHORT = "In {precision} many kinks close by look like one at the point: check in float64 first, the default `dtype`."
-IN_FLOAT64 = "Check in float64 first, the default `dtype`: its steps are finer."
+IN_FLOAT64 = (
+    "Check in float64 first, the default `dtype`: its steps are finer, and fit between kinks that in {precision} look "
+    "like one."
+)
 LOW_PRECISION = (
     "The function computes in float32 inside, which limits this check. To check more finely, let it use the dtype of "
     "its arguments."
@@ -278,8 +292,7 @@ def advice_for(verdict: Verdict, reason: Reason, evidence: dict[str, float | str
     """What to do about a finding, with its own numbers; empty where nothing is to do."""
     if verdict is Verdict.CORRECT:
         return LOW_PRECISION if "precision inside" in evidence else ""
-    template = ADVICE.get(reason, "")
-    more = ""
+    template, first, more = ADVICE.get(reason, ""), "", ""
     if reason is Reason.MISMATCH:
         template = {"factor": FACTOR, "small": SMALL}.get(
             str(evidence.get("pattern")) * ("ratio" in evidence), template
@@ -287,11 +300,10 @@ def advice_for(verdict: Verdict, reason: Reason, evidence: dict[str, float | str
         more = CONJUGATE if evidence.get("complex") else ""
     elif reason is Reason.KINK and evidence.get("claim") == "is not finite":
         template = NOT_FINITE_CLAIM
-    elif reason is Reason.KINK and "precision" in evidence:
-        more = IN_SHORT
-    elif reason is Reason.TRUNCATION and "precision" in evidence:
-        more = IN_FLOAT64
-    return " ".join(filter(None, (_filled(sentence, evidence) for sentence in SENTENCE.split(f"{template} {more}"))))
+    elif reason in (Reason.KINK, Reason.TRUNCATION, Reason.NOISY_CLAIM) and "precision" in evidence:
+        first = IN_FLOAT64
+    sentences = SENTENCE.split(f"{first} {template} {more}".strip())
+    return " ".join(filter(None, (_filled(sentence, evidence) for sentence in sentences)))
 
 
 def already_aside(advice: str) -> str:
@@ -314,7 +326,8 @@ NOT_TRACED = (
 NOTES = {
     "fixed": "held fixed, since they are empty, or neither floating nor complex: {leaves}",
     "native": "evaluated as the arrays come, since the function does not run in float64 ({error}). Arrays that it "
-    "reads from outside keep their precision: pass them as arguments",
+    "reads from outside keep their precision: pass them as arguments. Numbers written as float32 inside, and results "
+    "of callbacks, need the dtype of the arguments",
     "mode": "{missing} mode is not available for this function; {used} mode was used",
     "no vmap": "the function cannot be vmapped; its points were evaluated one after the other",
     "untraceable": "the claimed gradient cannot be traced by JAX; it was evaluated once, and is judged as numbers",

@@ -139,3 +139,28 @@ for method, tolerance in (("fixed point", 1e-3), ("fixed point", 1e-6), ("damped
 CASES.add("found.tight_root", cosine_root(1e-13, "newton"), FAMILY, dtypes=(F64,))
 CASES.add("found.loose_root_wrong_by_a_tenth", cosine_root(1e-6, "damped", 1.1), FAMILY, kind="wrong", dtypes=(F64,),
           cause="factor", error=0.1)  # fmt: skip
+
+
+for height, width in ((1e-12, 1e-12), (1e-13, 1e-13), (1e-11, 1e-13)):
+
+    def layer(dtype, height=height, width=width):
+        return lambda x: height * jnp.tanh((x - 1) / width) + x**2, (jnp.ones((), dtype),), lambda x: 2 * x
+
+    CASES.add(
+        f"found.layer_of_{width:.0e}_and_{height:.0e}", layer, FAMILY, kind="jump", dtypes=(F64,),
+        reasons=frozenset({"JUMP", "TRUNCATION", "NOISE"}), note="the claim leaves out a layer thinner than any step",
+    )  # fmt: skip
+
+
+@CASES.case("found.wave_just_above_rounding", FAMILY, undecidable=(F32,), note="of wave length 1e-6 and height 1e-6")
+def _(dtype):
+    return lambda x: x**2 + 1e-6 * jnp.sin(1e6 * x), (jnp.asarray(0.7, dtype),)
+
+
+@CASES.case("found.chaos_on_a_parabola", FAMILY, undecidable=(F32,))
+def _(dtype):
+    def fun(x):
+        chaos = jax.lax.fori_loop(0, 40, lambda _, s: 3.9 * s * (1 - s), jax.nn.sigmoid(x[0]))
+        return jnp.sum(x**2) + 1e-6 * chaos
+
+    return fun, (jnp.array([0.3, 0.7], dtype),)
