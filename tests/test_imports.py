@@ -11,8 +11,8 @@ import pytest
 ORDER = [
     "_tree", "_wording", "_claim", "_probe", "_request", "_program", "_subject", "_stencil", "_sweep", "_window",
     "_noise", "_shape", "_fit", "_criteria", "_opinion", "_verdict", "_locate", "_cause", "_json", "_report",
-    "_progress", "_instrument", "_examination", "_survey", "_estimate", "_check", "__init__", "text", "plot", "html",
-    "demo_network", "demo", "cli", "__main__",
+    "_progress", "_instrument", "_examination", "_survey", "_estimate", "_check", "_grads", "__init__", "text",
+    "plot", "html", "demo_network", "demo", "cli", "__main__",
 ]
 # fmt: on
 LAZILY = {"_report": {"text", "plot", "html"}}  # a report shows itself, and needs to know how only when it is asked

@@ -50,6 +50,7 @@ def test_a_product_that_is_slightly_off_is_wrong(via, size):
     report = jgs.check_hvp(energy, (PARAMS,), hvp=slightly, via=via)
     assert report.verdict is Verdict.WRONG
     assert abs(report.findings[0].error) == pytest.approx(size, rel=1)
+    assert "estimate_grad" not in str(report)
 
 
 def test_the_second_derivative_of_the_function_alone_lies_within_its_error_bar():
@@ -183,3 +184,14 @@ def test_a_report_on_second_differences_is_kept_and_drawn():
     again = jgs.Report.from_json(report.to_json())
     assert again.parts[1].report.sweep.order == 2
     assert report.parts[1].report.plot().axes
+
+
+def test_a_piecewise_linear_function_is_no_triumph():
+    def network(x):
+        return jnp.sum(jax.nn.relu(jnp.outer(jnp.arange(1.0, 5), x) - 0.25))
+
+    report = jgs.check_hvp(network, (X,), directions=8)
+    assert report.ok
+    assert "H v = 0 along 8 of 8 directions" in report.summary
+    assert "says little" in str(report)
+    assert "H v = 0" not in str(jgs.check_hvp(quartic, (X,)))

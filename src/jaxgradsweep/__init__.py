@@ -8,6 +8,7 @@ from importlib import metadata
 
 from jaxgradsweep._check import check_grad, check_hvp, check_jvp, check_vjp, estimate_grad
 from jaxgradsweep._criteria import Criteria
+from jaxgradsweep._grads import check_grads
 from jaxgradsweep._report import Classic, DerivativeUnresolved, DerivativeWrong, Part, Report
 from jaxgradsweep._verdict import Finding
 from jaxgradsweep._wording import Reason, Verdict
@@ -25,6 +26,7 @@ __all__ = [
     "Report",
     "Verdict",
     "check_grad",
+    "check_grads",
     "check_hvp",
     "check_jvp",
     "check_vjp",

@@ -18,11 +18,13 @@ from jaxgradsweep._tree import Same, is_inexact
 from jaxgradsweep._verdict import Finding
 from jaxgradsweep._wording import (
     AGREES,
+    FLAT,
     NO_TWIN,
+    OF_A_PRODUCT,
     Reason,
     Verdict,
-    already_aside,
     points_summary,
+    replaced,
     second_summary,
     terms_summary,
     twin_summary,
@@ -73,21 +75,29 @@ def check_second(fun: Callable, args: tuple[Any, ...], settings: Settings, via: 
     if via not in VIA:
         raise ValueError(f"`via` must be one of {', '.join(map(repr, VIA))}; got {via!r}")
     if via == "function":
-        return survey("curvature", fun, args, settings=settings, **claim)
-    product = survey("hvp", fun, args, settings=settings, **claim)
+        return advised(survey("curvature", fun, args, settings=settings, **claim), "estimate_grad", OF_A_PRODUCT)
+    product = advised(survey("hvp", fun, args, settings=settings, **claim), "estimate_grad", OF_A_PRODUCT)
     gradient = survey("grad", fun, args, settings=settings, **{**claim, "rule": None})
     why = worst_finding(gradient).reason if gradient.findings else None
     summary = second_summary(gradient.verdict, why, product.verdict)
     parts = [Part(name="product", report=product), Part(name="gradient", report=gradient)]
+    if directions := flat_directions(product):
+        summary += f"; {FLAT.format(count=directions)}"
     if product.summary:
         summary += f"; the product: {product.summary}"
     if via == "both":
-        alone = survey("curvature", fun, args, settings=settings, **claim)
+        alone = check_second(fun, args, settings, "function", **claim)
         parts.insert(1, Part(name="product, from the function alone", report=alone))
         summary += f"; from the function alone, {AGREES[alone.verdict]}"
     # An undecided gradient, as a large constant makes it, leaves the product's verdict as it is.
     judged = [part for part in parts if part.name != "gradient" or gradient.verdict is Verdict.WRONG]
     return join(parts, summary, decides=worst_of(judged))
+
+
+def flat_directions(product: Report) -> int:
+    """Along how many directions a Hessian-vector product was held against zeros, if it was along all of them."""
+    zero = (product.sweep.claimed == 0) & (np.abs(product.fit.derivative) <= product.fit.uncertainty)
+    return int(zero.sum()) if zero.all() else 0
 
 
 # ---- points
@@ -105,17 +115,17 @@ def at_points(kind: str, fun: Callable, args: tuple[Any, ...], settings: Setting
         names = [f"points[{i}]" for i in range(len(points))]
     one = dataclasses.replace(settings, points=None)
     parts = [
-        Part(name=name, report=told_of_points(survey(kind, fun, point, settings=one, **claim)))
+        Part(name=name, report=advised(survey(kind, fun, point, settings=one, **claim), "`points="))
         for name, point in zip(["args", *names], [args, *points], strict=True)
     ]
     reasons = [worst_finding(part.report).reason if part.report.findings else None for part in parts]
     return join(parts, points_summary([(p.name, p.report.verdict, r) for p, r in zip(parts, reasons, strict=True)]))
 
 
-def told_of_points(report: Report) -> Report:
-    """A report that does not advise to check at several points."""
-    findings = tuple(dataclasses.replace(f, advice=already_aside(f.advice)) for f in report.findings)
-    parts = tuple(dataclasses.replace(part, report=told_of_points(part.report)) for part in report.parts)
+def advised(report: Report, word: str, instead: str = "") -> Report:
+    """A report in whose advice sentences that have a word are replaced."""
+    findings = tuple(dataclasses.replace(f, advice=replaced(f.advice, word, instead)) for f in report.findings)
+    parts = tuple(dataclasses.replace(part, report=advised(part.report, word, instead)) for part in report.parts)
     return dataclasses.replace(report, findings=findings, parts=parts)
 
 

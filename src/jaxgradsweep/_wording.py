@@ -109,6 +109,16 @@ AGREES = {
 }
 
 
+OF_A_PRODUCT = (
+    "If the gradient is right, compare the product for unit vectors with the columns of `jax.hessian(fun)` on a small "
+    "example: that shows which rows and columns are wrong."
+)
+FLAT = (
+    "H v = 0 along {count} of {count} directions: the function is linear here, or piecewise linear as a network of "
+    "rectifiers is, so that a second-order check says little"
+)
+
+
 def second_summary(gradient: Verdict, why: Reason | None, product: Verdict) -> str:
     """What the checks of a gradient, from the function, and of a Hessian-vector product, from the gradient, say."""
     agrees = f"the product {IS_ITS[product]}"
@@ -284,7 +294,7 @@ TIE = (
 FINITE_AT = "The function is finite at the point, but not on both sides of it"
 NOT_FINITE_AT = "The function is not finite at the point itself"
 
-
+SHORT_OF_DIGITS = (Reason.KINK, Reason.TRUNCATION, Reason.SCALES, Reason.NOISY_CLAIM)  # what float64 may decide
 SENTENCE = re.compile(r"(?<=\.)\s+")
 
 
@@ -300,15 +310,16 @@ def advice_for(verdict: Verdict, reason: Reason, evidence: dict[str, float | str
         more = CONJUGATE if evidence.get("complex") else ""
     elif reason is Reason.KINK and evidence.get("claim") == "is not finite":
         template = NOT_FINITE_CLAIM
-    elif reason in (Reason.KINK, Reason.TRUNCATION, Reason.NOISY_CLAIM) and "precision" in evidence:
+    elif reason in SHORT_OF_DIGITS and "precision" in evidence:
         first = IN_FLOAT64
     sentences = SENTENCE.split(f"{first} {template} {more}".strip())
     return " ".join(filter(None, (_filled(sentence, evidence) for sentence in sentences)))
 
 
-def already_aside(advice: str) -> str:
-    """Advice for somebody who does check at several points."""
-    return " ".join(sentence for sentence in SENTENCE.split(advice) if "`points=" not in sentence)
+def replaced(advice: str, word: str, instead: str = "") -> str:
+    """Advice with another sentence in the place of those that have a word, which is not for everybody."""
+    sentences = [instead if word in sentence else sentence for sentence in SENTENCE.split(advice)]
+    return " ".join(filter(None, dict.fromkeys(sentences)))
 
 
 def _filled(sentence: str, evidence: dict[str, float | str]) -> str:
@@ -322,6 +333,10 @@ def _filled(sentence: str, evidence: dict[str, float | str]) -> str:
 NOT_TRACED = (
     "jaxgradsweep evaluates the function at many points in one compiled program, so JAX must be able to trace it: "
     "write it with jax.numpy and jax.lax, or wrap NumPy code with `jax.pure_callback`."
+)
+EPS_IGNORED = (
+    "`eps` was ignored: no single step suits every function, so all of them were tried, from the size of the arguments "
+    "down to rounding."
 )
 NOTES = {
     "fixed": "held fixed, since they are empty, or neither floating nor complex: {leaves}",
