@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import corpus
 import jaxgradsweep as jgs
 from jaxgradsweep import Reason, Verdict
 
@@ -195,3 +196,16 @@ def test_a_piecewise_linear_function_is_no_triumph():
     assert "H v = 0 along 8 of 8 directions" in report.summary
     assert "says little" in str(report)
     assert "H v = 0" not in str(jgs.check_hvp(quartic, (X,)))
+
+
+PLANTED = corpus.load(["second_order"])
+
+
+@pytest.mark.parametrize("name", PLANTED)
+def test_a_rule_wrong_in_second_order_only_is_told_from_its_right_twin(name):
+    case = PLANTED[name]
+    with jax.enable_x64(True):
+        fun, args, _ = case.problem("float64")
+        report = jgs.check_hvp(fun, args)
+    assert parts(report)["gradient"] is Verdict.CORRECT
+    assert str(report.verdict) in case.expected("float64")

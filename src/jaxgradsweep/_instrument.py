@@ -159,7 +159,8 @@ class Instrument:
             known = _sweep.integrate(subject.claim, subject.arrays, probes, steps, self.chunk)
         except Exception:  # something raises along the segments
             return None
-        return (known.integral - sweep.difference)[:, ::-1]
+        with np.errstate(invalid="ignore"):
+            return (known.integral - sweep.difference)[:, ::-1]
 
     def look_outward(self, look: Look, leaves: list[int]) -> Look:
         """Larger steps, for leaves that no step inside could decide."""

@@ -31,6 +31,7 @@ MODULES = (
     "planted_sparse",
     "rough",
     "hard",
+    "second_order",
 )
 
 
