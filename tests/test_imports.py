@@ -9,8 +9,8 @@ import pytest
 
 # fmt: off
 ORDER = [
-    "_tree", "_wording", "_claim", "_probe", "_request", "_program", "_subject", "_stencil", "_sweep", "_window",
-    "_noise", "_shape", "_fit", "_criteria", "_opinion", "_verdict", "_locate", "_cause", "_json", "_report",
+    "_tree", "_wording", "_claim", "_probe", "_request", "_program", "_subject", "_stencil", "_consistency", "_sweep",
+    "_window", "_noise", "_shape", "_fit", "_criteria", "_opinion", "_verdict", "_locate", "_cause", "_json", "_report",
     "_progress", "_instrument", "_examination", "_survey", "_estimate", "_check", "_grads", "__init__", "text",
     "plot", "html", "demo_network", "demo", "cli", "__main__",
 ]

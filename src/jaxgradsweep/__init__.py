@@ -7,20 +7,23 @@ many steps and return a `Report`; `estimate_grad` measures a gradient with error
 from importlib import metadata
 
 from jaxgradsweep._check import check_grad, check_hvp, check_jvp, check_vjp, estimate_grad
+from jaxgradsweep._consistency import Consistency
 from jaxgradsweep._criteria import Criteria
 from jaxgradsweep._grads import check_grads
 from jaxgradsweep._report import Classic, DerivativeUnresolved, DerivativeWrong, Part, Report
 from jaxgradsweep._verdict import Finding
-from jaxgradsweep._wording import Reason, Verdict
+from jaxgradsweep._wording import Law, Reason, Verdict
 
 __version__ = metadata.version("jaxgradsweep")
 
 __all__ = [
     "Classic",
+    "Consistency",
     "Criteria",
     "DerivativeUnresolved",
     "DerivativeWrong",
     "Finding",
+    "Law",
     "Part",
     "Reason",
     "Report",

@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib import metadata
 from typing import Any
 
@@ -11,6 +11,7 @@ import jax
 import numpy as np
 
 from jaxgradsweep import _sweep
+from jaxgradsweep._consistency import Consistency
 from jaxgradsweep._criteria import Criteria, criteria_for
 from jaxgradsweep._fit import fit
 from jaxgradsweep._instrument import Instrument, Look, grid_for
@@ -22,7 +23,7 @@ from jaxgradsweep._request import Settings, SeveralTerms, check_args, check_step
 from jaxgradsweep._subject import Subject, prepare
 from jaxgradsweep._tree import split
 from jaxgradsweep._verdict import ROUGH, Finding
-from jaxgradsweep._wording import NOTES, STOPS_EARLY, TIE, Reason, Verdict, advice_for
+from jaxgradsweep._wording import NOTES, STOPS_EARLY, TIE, Law, Reason, Verdict, advice_for
 
 REFINE = 10.0  # a detection limit so many times coarser than the finest tolerance is worth larger steps
 MOST_COMPONENTS = 32  # leaves of at most so many are looked at component by component where kinks hide the answer
@@ -32,6 +33,7 @@ LEAP = 10.0  # a jump stands out so many times from what a smooth function does 
 LASTS = 0.75  # and keeps so much of its height between steps half as large, where a fast wave keeps half
 WIDEST = 6  # so many of the largest steps show whether a claim varies smoothly
 OUTWARD = (Reason.ROUNDOFF, Reason.TRUNCATION, Reason.NOISE)  # what larger steps may decide
+BREAKS = {Law.VALUE: Reason.VALUE, Law.LINEARITY: Reason.NOT_LINEAR}  # what a broken identity says of the claim
 SEVERITY = {Verdict.CORRECT: 0, Verdict.UNRESOLVED: 1, Verdict.WRONG: 2}
 
 
@@ -126,11 +128,43 @@ def conclude(subject: Subject, settings: Settings, dtype: str, tick: Tick) -> Re
     everything = list(range(len(subject.point.paths)))
     look = instrument.look(instrument.draw(everything, LEAF, range(settings.count)), steps)
     findings = look.findings(subject)
+    laws: tuple[Consistency, ...] = ()
     if everything and (subject.traits.unsteady or not instrument.same_twice(look)):
         findings = [changing(finding) for finding in findings]
     elif everything:
+        laws = instrument.consistency(look)
+        if subject.claim.vectorised and any(law.law is Law.BATCH and not law.holds for law in laws):
+            return one_after_the_other(subject, settings, dtype, tick, laws)
         look, findings = look_closer(instrument, look, findings, steps)
-    return report_on(subject, instrument, look, findings, settings, dtype)
+        findings = [lawful(finding, laws) for finding in findings]
+    report = report_on(subject, instrument, look, findings, settings, dtype)
+    return dataclasses.replace(report, consistency=laws)
+
+
+def one_after_the_other(
+    subject: Subject, settings: Settings, dtype: str, tick: Tick, laws: tuple[Consistency, ...]
+) -> Report:
+    """The report of a function that gives other values in a batch than alone, evaluated without batches."""
+    alone = dataclasses.replace(subject.claim, vectorised=False)
+    notes = (*subject.notes, NOTES["batch"])
+    report = conclude(dataclasses.replace(subject, claim=alone, notes=notes), settings, dtype, tick)
+    broken = [law for law in laws if law.law is Law.BATCH]
+    return dataclasses.replace(
+        report, consistency=(*(law for law in report.consistency if law.law is not Law.BATCH), *broken)
+    )
+
+
+def lawful(finding: Finding, laws: Sequence[Consistency]) -> Finding:
+    """The finding of a claim that breaks what every derivative obeys, beyond the tolerance, along with its value."""
+    for law in laws:
+        reason = BREAKS.get(law.law)
+        settled = finding.verdict is Verdict.CORRECT or finding.reason in (Reason.DIRECTIONS, *OUTWARD)
+        if reason is None or law.holds or law.residual <= finding.tolerance or not settled:
+            continue
+        evidence = finding.evidence | {"broken": law.residual}
+        advice = advice_for(Verdict.WRONG, reason, evidence)
+        finding = dataclasses.replace(finding, verdict=Verdict.WRONG, reason=reason, evidence=evidence, advice=advice)
+    return finding
 
 
 def look_closer(

@@ -121,11 +121,12 @@ def displaced(args: tuple[Any, Any], modes: tuple[str, ...]) -> tuple[Any, Any]:
 
 @functools.lru_cache(maxsize=256)
 def joint(fun: Same, modes: tuple[str, ...]) -> Callable:
-    """All derivatives of first order of a function, in the modes asked for."""
+    """A function and all its derivatives of first order, in the modes asked for."""
 
     def derivatives(moving: Any, held: Any) -> dict[str, Any]:
         alone = moving if modes == ("rev",) else moving[0]
-        return {mode: derivative_of(fun, mode)(alone if mode == "rev" else moving, held) for mode in modes}
+        found = {mode: derivative_of(fun, mode)(alone if mode == "rev" else moving, held) for mode in modes}
+        return found if "fwd" in modes or "lin" in modes else {"value": fun.value(alone, held), **found}
 
     return derivatives
 

@@ -6,7 +6,8 @@ import functools
 import numpy as np
 
 from jaxgradsweep import _sweep
-from jaxgradsweep._criteria import Criteria
+from jaxgradsweep._consistency import BROKEN, Consistency, affordable, consistency, cost, laws_of
+from jaxgradsweep._criteria import Criteria, criteria_for
 from jaxgradsweep._fit import Fit, fit
 from jaxgradsweep._opinion import Identity, Weighing, confront, weigh
 from jaxgradsweep._probe import BASIS, COMPONENT, LEAF, Probes, basis, draw, step_grid
@@ -15,7 +16,7 @@ from jaxgradsweep._request import Settings, check_steps
 from jaxgradsweep._subject import Subject
 from jaxgradsweep._sweep import Segments, Sweep
 from jaxgradsweep._verdict import Finding, judge
-from jaxgradsweep._wording import NOTES
+from jaxgradsweep._wording import NOTES, Law
 
 MORE_DIRECTIONS = 2  # further directions of each scale in a second look
 FARTHER = 3  # where a function raises at far points, so many steps are dropped at a time
@@ -100,6 +101,34 @@ class Instrument:
         pairs = [(again.difference, look.sweep.difference), (again.forward, look.sweep.forward)]
         return all(np.array_equal(a[0], b[0, -a.shape[1] :], equal_nan=True) for a, b in pairs)
 
+    def consistency(self, look: Look) -> tuple[Consistency, ...]:
+        """Identities that need no steps: those that cost less than the sweep did, and those that it gives cause for.
+
+        The sweep itself compares F(x) in a batch of points with the value that comes with the claim.
+        """
+        subject, wanted = self.subject, self.settings.consistency
+        if wanted is False:
+            return ()
+        claim = subject.claim
+        laws = laws_of(claim)
+        at_once = (Law.VALUE,) * (Law.VALUE in laws and claim.kind != "jvp") + (Law.BATCH,) * claim.vectorised
+        bits = min(subject.bits, subject.claim_bits, subject.traits.inner_bits, 23 if subject.traits.shorter else 52)
+        # The rounding of numbers that were computed elsewhere cannot be measured here.
+        floor = self.criteria.tolerance if claim.by_value else criteria_for(bits).rounding
+        swept = [word for law in at_once if (word := sweeps_word(law, look, floor)) is not None]
+        if wanted or not all(word.holds for word in swept):
+            laws = (*dict.fromkeys((*laws, *at_once)), *(Law.COMPILATION,) * bool(wanted))
+            swept = []
+        else:
+            laws = affordable([law for law in laws if law not in at_once], self.evaluations)
+        if not laws:
+            return tuple(swept)
+        self.evaluations += sum(map(cost, laws))
+        tested = consistency(claim, subject.arrays, laws, bits=bits, floor=floor, key=self.settings.key)
+        if tested and Law.ADJOINT in set(laws) - {each.law for each in tested}:
+            self.notes.append(NOTES["no adjoint"])
+        return (*tested, *swept)
+
     def look(self, probes: Probes, steps: np.ndarray) -> Look:
         return Look(probes, self.measure(probes, steps, "first look"), None, self.criteria)
 
@@ -170,6 +199,21 @@ class Instrument:
         except Exception:  # the function raises at every larger step
             return look
         return Look(look.probes, _sweep.extend(look.sweep, rows, outer), look.segments, self.criteria)
+
+
+def sweeps_word(law: Law, look: Look, floor: float) -> Consistency | None:
+    """What the sweep says of an identity that holds if F(x) in a batch is the value that comes with the claim.
+
+    None where the function is not finite at x.
+    """
+    sweep = look.sweep
+    if sweep.apart is None or not sweep.finite.all():
+        return None
+    with np.errstate(all="ignore"):
+        unit = np.where(look.fit.magnitude > 0, look.fit.magnitude, 1)
+        off = float(np.max(np.nan_to_num(sweep.apart / unit, nan=np.inf)))
+        noise = 0.0 if sweep.order == 2 else float(np.median(np.nan_to_num(look.fit.noise / unit)))
+    return Consistency(law=law, residual=off, roundoff=noise, limit=max(BROKEN * noise, floor))
 
 
 def grid_for(subject: Subject, settings: Settings) -> np.ndarray:

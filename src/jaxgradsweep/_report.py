@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Float
 
 from jaxgradsweep import _json
+from jaxgradsweep._consistency import Consistency
 from jaxgradsweep._fit import Fit
 from jaxgradsweep._sweep import Sweep
 from jaxgradsweep._verdict import Finding
@@ -127,6 +128,8 @@ class Report:
         parts: The checks that this report joins, where there were several; the other attributes are those of the one
             that decided, but for the coarsest `resolution` and `tolerance` and the sum of `evaluations`.
         summary: What the parts say together, in a sentence.
+        consistency: How well identities hold that need no steps: symmetry of a Hessian, linearity, forward against
+            reverse mode, the value that comes with a derivative, batches.
     """
 
     kind: str
@@ -144,6 +147,7 @@ class Report:
     notes: tuple[str, ...]
     parts: tuple[Part, ...] = ()
     summary: str = ""
+    consistency: tuple[Consistency, ...] = ()
 
     # A rendering is loaded where it is asked for: renderings import this module, and matplotlib is slow to import.
 

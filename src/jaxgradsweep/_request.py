@@ -38,6 +38,8 @@ class Settings:
         batch_size: how many points are evaluated at once; None: from the size of a point.
         memory: budget in bytes for the points evaluated at once.
         progress: True for a bar on stderr, or a function that is called with (what, done, total).
+        consistency: which identities that need no steps to test as well: None, those that cost less than the sweep;
+            True, all that apply, also compiled code against uncompiled; False, none.
     """
 
     dtype: str = "float64"
@@ -49,6 +51,7 @@ class Settings:
     batch_size: int | None = None
     memory: int = 2**31
     progress: bool | Callable[[str, int, int], None] | None = None
+    consistency: bool | None = None
 
     @property
     def count(self) -> int:
@@ -62,6 +65,8 @@ class Settings:
             raise ValueError(
                 f"`rtol` must be a relative error between 0 and 1, or None to measure it; got {self.rtol!r}"
             )
+        if self.consistency not in (None, True, False):
+            raise ValueError(f"`consistency` must be True, False or None; got {self.consistency!r}")
         for name, least in (("directions", 1), ("batch_size", 3), ("memory", 1)):
             value = getattr(self, name)
             if value is not None and (

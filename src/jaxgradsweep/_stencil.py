@@ -40,24 +40,31 @@ def cotangent_of(
     """The cotangent of one probe; for second differences of the function itself, a second direction, in all leaves."""
     if claim.kind != "curvature":
         return cotangents(out, seed, scale)
-    random, start, found = random_bytes(seed[::-1], sum(x.size for x in moving)), 0, []
-    own_scale = jnp.where(scale == COMPONENT, COMPONENT, LEAF)
+    return everywhere(moving, scales, seed[::-1], jnp.where(scale == COMPONENT, COMPONENT, LEAF))
+
+
+def everywhere(moving: Sequence[jax.Array], scales: Sequence[Any], seed: Any, scale: Any) -> list[jax.Array]:
+    """A random direction in all leaves."""
+    random, start, found = random_bytes(seed, sum(x.size for x in moving)), 0, []
     for x, own in zip(moving, scales, strict=True):
-        found.append(direction(x, own, random[start : start + x.size], own_scale, jnp.zeros((), jnp.int32)))
+        found.append(direction(x, own, random[start : start + x.size], scale, jnp.zeros((), jnp.int32)))
         start += x.size
     return found
 
 
 def stencil(
-    claim: Claim, moving: Any, held: Any, v: Any, u: Any, h: jax.Array, at_once: AtOnce
+    claim: Claim, moving: Any, held: Any, out: Any, v: Any, u: Any, h: jax.Array, at_once: AtOnce
 ) -> dict[str, jax.Array]:
-    """Differences of phi over one chunk of steps, as the kind of claim needs them."""
+    """Differences of phi over one chunk of steps, as the kind of claim needs them.
+
+    `out` is F(x) as it comes with the claim: `apart` says how far phi(0) is from that.
+    """
     measure = second_differences if claim.kind == "curvature" else differences
-    return measure(claim, moving, held, v, u, h, at_once)
+    return measure(claim, moving, held, out, v, u, h, at_once)
 
 
 def differences(
-    claim: Claim, moving: Any, held: Any, v: Any, u: Any, h: jax.Array, at_once: AtOnce
+    claim: Claim, moving: Any, held: Any, out: Any, v: Any, u: Any, h: jax.Array, at_once: AtOnce
 ) -> dict[str, jax.Array]:
     """Differences of phi over one chunk of steps: element by element first, then projected on the cotangent."""
     offsets = jnp.concatenate([jnp.zeros(1, h.dtype), h, -h])
@@ -81,6 +88,7 @@ def differences(
     def rounding(w: jax.Array, p: jax.Array, q: jax.Array, z: jax.Array, eps: Any) -> jax.Array:
         return eps * jnp.abs(w) * jnp.maximum(jnp.maximum(jnp.abs(p), jnp.abs(q)), jnp.abs(z)) / np.sqrt(12)
 
+    apart = sum(jnp.sum(jnp.real(w * (z - widen_array(a, wide)))) for w, z, a in zip(u, zero, out, strict=True))
     levels = [rounding(*group) for group in zip(u, plus, minus, zero, exact, strict=True)]
     centre = [jnp.broadcast_to(z, p.shape) for z, p in zip(zero, plus, strict=True)]
     return {
@@ -90,6 +98,7 @@ def differences(
         "bend": jnp.sum(jnp.stack([bend(*group) for group in zip(u, plus, minus, centre, strict=True)]), axis=0),
         "roundoff": norm_of_each(levels),
         "finite": jnp.all(jnp.stack([jnp.all(jnp.isfinite(z)) for z in zero])).astype(wide),
+        "apart": jnp.abs(apart),
     }
 
 
@@ -103,7 +112,7 @@ def norm_of_each(levels: Sequence[jax.Array]) -> jax.Array:
 
 
 def second_differences(
-    claim: Claim, moving: Any, held: Any, v: Any, u: Any, h: jax.Array, at_once: AtOnce
+    claim: Claim, moving: Any, held: Any, out: Any, v: Any, u: Any, h: jax.Array, at_once: AtOnce
 ) -> dict[str, jax.Array]:
     """`u^T H v` from values of the function alone, by polarisation: second differences along v + u and along v - u.
 
@@ -132,6 +141,7 @@ def second_differences(
         "bend": jnp.zeros_like(total),
         "roundoff": eps * jnp.maximum(largest, jnp.abs(first[0])) / np.sqrt(12) / (np.sqrt(2) * h),
         "finite": jnp.isfinite(first[0]).astype(wide),
+        "apart": jnp.abs(first[0] - out[0].astype(wide)),
     }
 
 

@@ -52,6 +52,8 @@ class Sweep:
         shorter: whether F computes in a lower precision inside, or calls what JAX does not see.
         order: order of the derivative that the differences estimate. For 2, `difference` is a second difference over h,
             so that it is proportional to h like the others, and its noise falls as 1/h.
+        apart: how far phi(0), evaluated in a batch of points, is from the value that comes with the claim, evaluated by
+            itself.
     """
 
     paths: tuple[str, ...]
@@ -70,6 +72,7 @@ class Sweep:
     rounds: bool = False
     shorter: bool = True
     order: int = 1
+    apart: np.ndarray | None = None
 
     @property
     def derivative(self) -> np.ndarray:
@@ -84,11 +87,12 @@ class Sweep:
     def select(self, rows: Any) -> "Sweep":
         """The sweep of some of the probes."""
         rows = np.arange(len(self.leaf))[rows]
-        picked = {name: getattr(self, name)[rows] for name in _PER_PROBE}
+        picked = {name: getattr(self, name)[rows] for name in _PER_PROBE if getattr(self, name) is not None}
         return dataclasses.replace(self, scale=tuple(self.scale[i] for i in rows), **picked)
 
 
-_PER_PROBE = ("leaf", "difference", "forward", "backward", "bend", "roundoff", "claimed", "size", "finite")
+_PER_CALL = ("claimed", "size", "finite", "apart")  # what the compiled program returns of each probe
+_PER_PROBE = ("leaf", "difference", "forward", "backward", "bend", "roundoff", "claimed", "size", "finite", "apart")
 
 
 def join_probes(sweeps: Sequence[Sweep]) -> Sweep:
@@ -148,7 +152,7 @@ def measure(
     width = -(-len(steps) // chunk) * chunk
     padded = np.zeros(MAX_STEPS)
     padded[: len(steps)] = steps
-    parts: list[dict[str, Any]] = [nothing(0, MAX_STEPS) | dict.fromkeys(("claimed", "size", "finite"), np.zeros(0))]
+    parts: list[dict[str, Any]] = [nothing(0, MAX_STEPS) | dict.fromkeys(_PER_CALL, np.zeros(0))]
     for start in range(0, len(probes), MAX_PROBES):
         part = probes.rows(slice(start, start + MAX_PROBES))
         pad = MAX_PROBES - len(part)
@@ -197,7 +201,7 @@ def _sweep(
     wide = wide_dtype()
     grid = jnp.zeros((MAX_PROBES, MAX_STEPS), wide)
     column = jnp.zeros(MAX_PROBES, wide)
-    found = dict.fromkeys(PER_STEP, grid) | dict.fromkeys(("claimed", "size", "finite"), column)
+    found = dict.fromkeys(PER_STEP, grid) | dict.fromkeys(_PER_CALL, column)
 
     def one_probe(i: Any, found: dict[str, Any]) -> dict[str, Any]:
         leaf, scale, index, seed = (row[i] for row in rows)
@@ -207,9 +211,10 @@ def _sweep(
 
         def one_chunk(j: Any, found: dict[str, Any]) -> dict[str, Any]:
             h = jax.lax.dynamic_slice(steps, (j * chunk,), (chunk,))
-            new = stencil(claim, moving, held, v, u, h, at_once(claim))
+            new = stencil(claim, moving, held, out, v, u, h, at_once(claim))
             placed = {k: jax.lax.dynamic_update_slice(found[k], new[k][None], (i, j * chunk)) for k in PER_STEP}
-            return found | placed | {"finite": found["finite"].at[i].set(new["finite"] * also)}
+            finite = found["finite"].at[i].set(new["finite"] * also)
+            return found | placed | {"finite": finite, "apart": found["apart"].at[i].max(new["apart"])}
 
         found = jax.lax.fori_loop(0, counts[1], one_chunk, found)
         return found | {"claimed": found["claimed"].at[i].set(claimed), "size": found["size"].at[i].set(size)}

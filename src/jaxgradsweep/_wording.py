@@ -31,6 +31,8 @@ class Reason(enum.Enum):
     POINT_ONLY = "the claim is right near the point, but not at the point itself"
     NOISY_CLAIM = "the claim is not the slope at the point, and varies from point to point where the function is smooth"
     NAN_CLAIM = "the claim is not finite where the function is smooth"
+    VALUE = "the value that comes with the derivative is not the function's value"
+    NOT_LINEAR = "the claim is not linear in the direction, or in the cotangent, as every derivative is"
     KINK = "the function has a kink at the point: the slopes on its two sides differ"
     DENSE_KINKS = "kinks lie so densely that the function is smooth over no usable range of steps"
     JUMP = "the function jumps at the point, or closer to it than any usable step"
@@ -48,6 +50,38 @@ class Reason(enum.Enum):
         return self.name
 
 
+class Law(enum.Enum):
+    """An identity that needs no steps. The value of each member is its formula."""
+
+    VALUE = "the value that comes with the derivative is f(x)"
+    LINEARITY = "L(a v + b w) = a L v + b L w"
+    ADJOINT = "<u, J v> = <J^T u, v>, forward against reverse mode"
+    SYMMETRY = "<u, H v> = <v, H u>"
+    BATCH = "a batch of points under vmap gives what each gives alone"
+    COMPILATION = "compiled code gives what uncompiled code gives"
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def advice(self) -> str:
+        """Where to look if it is broken."""
+        return BROKEN_LAW[self]
+
+
+BROKEN_LAW = {
+    Law.VALUE: "The rule's forward pass computes another function: make it return what the function itself returns.",
+    Law.LINEARITY: "A derivative is linear. Look for a clip, an absolute value, a normalisation or a constant that the "
+    "rule applies to the tangent or cotangent.",
+    Law.ADJOINT: "Forward and reverse mode are not transposes of each other: one of two rules is wrong. Check each by "
+    "itself, with `check_jvp` and `check_vjp`.",
+    Law.SYMMETRY: "No Hessian is unsymmetric where second derivatives are continuous: look for a term of the second "
+    "derivative that is missing on one side, or a rule whose own derivative is wrong.",
+    Law.BATCH: "The function mixes the points of a batch, or its batching rule is wrong: `vmap` of it cannot be "
+    "trusted. Look at `custom_vmap`, `pure_callback(vmap_method=...)` and sums over an axis that is not named.",
+    Law.COMPILATION: "Under `jit` the function or its derivative is another one: look for Python state, branches on "
+    "`jax.core.Tracer`, and numbers that change between traces.",
+}
 TOTAL_ONLY = (
     "every term by itself is right, and the claim for their sum is wrong: a term is missing, counted twice or weighted "
     "otherwise"
@@ -161,6 +195,7 @@ def _short(value: float) -> str:
     return f"{mantissa}e{int(power)}"
 
 
+BROKEN = "{law} is broken by {off}"
 LIMIT = "an error above {limit} would have been seen"
 MEASURABLY_OFF = "measurably off by {error} in {leaves}, which is under the tolerance"
 NOTHING_PROBED = "no leaf has an element to move: nothing was probed"
@@ -251,6 +286,14 @@ ADVICE = {
         "The claim is {ratio:.10g} times the estimate at the point, and changes erratically around it, while the "
         "function is smooth: the derivative loses its digits. Look for a difference of two large numbers, or a lower "
         "precision, in the backward pass."
+    ),
+    Reason.VALUE: (
+        "While it is differentiated, the function returns another value than by itself, by {broken:.2g} of its size. "
+        "Look at the forward pass of a custom rule: it must return what the function returns."
+    ),
+    Reason.NOT_LINEAR: (
+        "The claim of a sum differs from the sum of the claims by {broken:.2g}. Look for a clip, a normalisation, an "
+        "absolute value or a constant that the rule applies to what it is given."
     ),
     Reason.NAN_CLAIM: (
         "The derivative is NaN or infinite where the function is smooth. Look for a `where` whose untaken branch is"
@@ -346,5 +389,8 @@ NOTES = {
     "mode": "{missing} mode is not available for this function; {used} mode was used",
     "no vmap": "the function cannot be vmapped; its points were evaluated one after the other",
     "untraceable": "the claimed gradient cannot be traced by JAX; it was evaluated once, and is judged as numbers",
+    "no adjoint": "the adjoint identity needs forward and reverse mode, and this function has one of them only",
+    "batch": "the function gives other values in a batch of points than alone; its points were evaluated one after the "
+    "other",
     "reach": "the function raises an error at steps above {step:.2g}; the steps below were used",
 }

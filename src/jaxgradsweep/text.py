@@ -8,7 +8,16 @@ import numpy as np
 
 from jaxgradsweep._report import TOTAL, Report
 from jaxgradsweep._verdict import Finding
-from jaxgradsweep._wording import LIMIT, MEASURABLY_OFF, MEASURED_IS_BETTER, NOTHING_PROBED, Reason, Verdict
+from jaxgradsweep._wording import (
+    BROKEN,
+    LIMIT,
+    MEASURABLY_OFF,
+    MEASURED_IS_BETTER,
+    NOTHING_PROBED,
+    Law,
+    Reason,
+    Verdict,
+)
 
 WIDTH = 110  # columns of the text
 VERDICT_WIDTH = 130  # the verdict is one line, unless it names many leaves
@@ -22,6 +31,7 @@ SHORTEST_PATH = 16  # columns that a leaf's name keeps, whatever else the table 
 NO_LIMIT = frozenset(
     {Reason.KINK, Reason.JUMP, Reason.SINGULAR, Reason.NOT_FINITE, Reason.NONDETERMINISTIC, Reason.QUANTISED}
 )
+LAWLESS = {Reason.VALUE: Law.VALUE, Reason.NOT_LINEAR: Law.LINEARITY}  # reasons that a broken identity gives
 # What the integral of the claim along the probed segments says, by the opinion that it supports.
 IDENTITY = {
     "FOR": "the claim integrates back to the function to within {residual} along the segments (bound {bound})",
@@ -31,6 +41,7 @@ IDENTITY = {
 _COLUMNS = ("leaf", "shape", "verdict", "reason", "relative error", "limit", "slope", "crossover")
 _NUMBER_COLUMNS = ("directional derivative of", "claimed", "estimated", "claimed / estimated, every direction")
 _PART_COLUMNS = ("check", "verdict", "leaf", "reason", "relative error", "limit")
+_LAW_COLUMNS = ("identity", "which says", "holds", "off by", "rounding")
 _FIGURES = ("cs231n", "ratio", "sum_ratio", "max_normalised")
 _FIGURE_COLUMNS = ("leaf", "cs231n", "ratio", "sum ratio", "max norm.", "same sign")
 _RULE_COLUMNS = ("leaf", "cs231n says", "ratio says", "sum ratio says", "the sweep says")
@@ -102,7 +113,7 @@ def verdict_line(report: Report) -> str:
     Of a report that joins several checks, the verdict and what they say together.
     """
     if report.summary:
-        line = f"{report.verdict}: {_printable(report.summary)}"
+        line = f"{report.verdict}: {_printable(report.summary)}{_broken(report)}"
         return textwrap.fill(line, VERDICT_WIDTH, subsequent_indent="  ", break_on_hyphens=False)
     if not report.findings:
         return f"{report.verdict}: {NOTHING_PROBED}"
@@ -112,7 +123,15 @@ def verdict_line(report: Report) -> str:
     if off := [f for f in report.findings if f.verdict is Verdict.CORRECT and abs(f.error) > f.resolution]:
         largest = max(abs(finding.error) for finding in off)
         line += f"; {MEASURABLY_OFF.format(error=number(largest), leaves=_names(off))}"
+    line += _broken(report)
     return textwrap.fill(line, VERDICT_WIDTH, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
+
+
+def _broken(report: Report) -> str:
+    """Name the identities that do not hold."""
+    said = {LAWLESS.get(finding.reason) for finding in report.findings}
+    broken = [law for law in report.consistency if not law.holds and law.law not in said]
+    return "".join(f"; {BROKEN.format(law=law.law.name.lower(), off=number(law.residual))}" for law in broken)
 
 
 def _measured(report: Report, decisive: Sequence[Finding]) -> str:
@@ -124,7 +143,7 @@ def _measured(report: Report, decisive: Sequence[Finding]) -> str:
     off = ""
     if report.verdict is Verdict.WRONG:
         decisive = [max(decisive, key=lambda finding: (finding.error != finding.error, abs(finding.error)))]
-        known = decisive[0].error == decisive[0].error
+        known = decisive[0].error == decisive[0].error and decisive[0].reason not in LAWLESS
         off = f"; off by {number(abs(decisive[0].error))}" if known else f"; {decisive[0].reason.value}"
     elif reason := _only_reason(report):
         return f"; {reason.value}"
@@ -251,7 +270,33 @@ def _left_out(report: Report) -> str:
 
 def _explanations(report: Report) -> list[str]:
     advice = _section("what to do", ((finding.advice, finding) for finding in report.findings if finding.advice))
-    return [_why(report), advice, _numbers(report), _items("notes", report.notes), _footer(report)]
+    return [
+        _why(report),
+        advice,
+        _numbers(report),
+        *_identities(report),
+        _items("notes", report.notes),
+        _footer(report),
+    ]
+
+
+def _identities(report: Report) -> list[str]:
+    """The identities that need no steps, unless there are only those that every sweep tests, and they hold."""
+    told = report.consistency
+    if all(law.holds and law.law in (Law.VALUE, Law.BATCH) for law in told):
+        return []
+    rows = [
+        (
+            law.law.name.lower(),
+            law.law.value,
+            "yes" if law.holds else "NO",
+            number(law.residual),
+            number(law.roundoff) if law.roundoff else "-",
+        )
+        for law in told
+    ]
+    broken = [f"{law.law.name.lower()}: {law.advice}" for law in told if not law.holds]
+    return ["\n".join(_table(_LAW_COLUMNS, rows, (3, 4))), _items("where an identity is broken", broken)]
 
 
 def _why(report: Report) -> str:

@@ -1,0 +1,248 @@
+"""Identities that need no steps: what holds for every function, whatever its derivative is.
+
+Both sides of each are evaluated along random directions, at the point and at points a few roundings aside. There they
+must differ by as much as here if an identity is broken, and by other roundings if it holds: so rounding is measured.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxgradsweep._claim import Arrays, Claim, linearise, outputs, pair, valued
+from jaxgradsweep._probe import LEAF, cotangents, scales_of, seed_words
+from jaxgradsweep._stencil import displaced, everywhere
+from jaxgradsweep._tree import wide_dtype
+from jaxgradsweep._wording import Law
+
+DRAWS = 3  # random directions and cotangents
+ASIDE = (0.0, 1.0, -1.0, 2.0)  # the point itself, and points aside, in units of the nearest
+FAR = (2.0**-6, -(2.0**-7))  # relative steps to the points that share a batch with each of these
+MIX = (-24.0, 12.0)  # coefficients of a sum that a linear map must respect: a clip hides behind small ones
+BROKEN = 10.0  # an identity is broken that is off by so many times its measured rounding
+EVALUATIONS = 2  # of the function, that one claimed pairing is worth
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Consistency:
+    """How well one identity holds that needs no steps. All numbers are relative to the RMS size of the terms compared.
+
+    Attributes:
+        law: which identity.
+        residual: RMS difference of its two sides.
+        roundoff: what rounding contributes to that, measured at points a few roundings aside.
+        limit: the identity holds if the residual is at most this.
+        advice: where to look if it does not.
+    """
+
+    law: Law
+    residual: float
+    roundoff: float
+    limit: float
+    advice: str = ""
+
+    @property
+    def holds(self) -> bool:
+        """Whether the two sides differ by no more than rounding."""
+        return self.residual <= self.limit
+
+
+def laws_of(claim: Claim) -> tuple[Law, ...]:
+    """The identities that a claim must obey; that of batches is asked only where a sweep gives cause."""
+    if claim.kind == "grad":
+        return (Law.VALUE,) if claim.rule is None and not claim.by_value else ()
+    if claim.kind in ("jvp", "vjp"):
+        return (Law.VALUE, Law.ADJOINT, Law.LINEARITY)
+    return (Law.SYMMETRY,) if claim.by_value else (Law.SYMMETRY, Law.LINEARITY)
+
+
+def cost(law: Law) -> int:
+    """About how many evaluations of the function a test of this identity is worth."""
+    pairings = 1 if law is Law.VALUE else 2
+    return DRAWS * len(ASIDE) * EVALUATIONS * pairings
+
+
+def affordable(laws: Sequence[Law], budget: int) -> tuple[Law, ...]:
+    """As many of the identities, from the first on, as so many evaluations of the function pay for."""
+    totals = np.cumsum([cost(law) for law in laws])
+    return tuple(law for law, total in zip(laws, totals, strict=True) if total <= budget)
+
+
+def consistency(
+    claim: Claim,
+    arrays: tuple[Any, Any, Any],
+    laws: Sequence[Law],
+    *,
+    bits: int,
+    floor: float,
+    key: int,
+) -> tuple[Consistency, ...]:
+    """Test identities at a point. Call it inside the precision of the check.
+
+    Args:
+        claim: what is claimed.
+        arrays: moving leaves, held arrays and values of the derivative.
+        laws: which identities. The adjoint is left out where the function has one mode only.
+        bits: bits of mantissa of the least precise number on the way: points aside differ in some of them.
+        floor: relative difference that is rounding in any case.
+        key: seed of the directions.
+
+    Returns:
+        One record for each identity that could be evaluated and is finite.
+    """
+    seeds = np.stack([seed_words(key, "consistency", i) for i in range(4 * DRAWS)]).reshape(DRAWS, 4, 4)
+    offsets = np.array(ASIDE) * 2.0 ** -np.ceil(0.75 * bits)
+    found: dict[Law, Any] = {}
+    for kept in (tuple(laws), tuple(law for law in laws if law is not Law.ADJOINT)):
+        try:
+            found = _program(claim, kept)(*arrays, seeds, offsets.astype(wide_dtype()))
+            break
+        except Exception:  # a rule that forward mode cannot pass, or a claim that raises: the sweep says so itself
+            continue
+    if Law.COMPILATION in laws:
+        found |= compilation(claim, arrays, seeds, offsets)
+    told = {law: np.asarray(pairs, np.float64) for law, pairs in found.items()}
+    records = [measured(law, told[law], floor) for law in laws if law in told and np.isfinite(told[law]).all()]
+    return tuple(records)
+
+
+def measured(law: Law, pairs: np.ndarray, floor: float) -> Consistency:
+    """The record of one identity, from residuals and sizes of terms: both [draws, points], the point itself first."""
+    residual, size = pairs
+    unit = np.max(size, initial=0) or 1.0
+    residual, scale = residual / unit, np.sqrt(np.mean((size / unit) ** 2)) or 1.0
+    off = np.sqrt(np.mean(residual[:, 0] ** 2)) / scale
+    roundoff = np.sqrt(np.mean(np.var(residual[:, 1:], axis=1, ddof=1))) / scale
+    limit = max(BROKEN * roundoff, floor)
+    return Consistency(
+        law=law,
+        residual=float(off),
+        roundoff=float(roundoff),
+        limit=float(limit),
+        advice=law.advice * bool(off > limit),
+    )
+
+
+@functools.lru_cache(maxsize=64)
+def _program(claim: Claim, laws: tuple[Law, ...]) -> Callable[..., dict[Law, Any]]:
+    """The compiled test: two arrays [draws, points] for each identity, of residuals and of sizes of terms."""
+
+    def run(moving: Any, held: Any, values: Any, seeds: Any, offsets: Any) -> dict[str, Any]:
+        def one(seed: Any, t: Any) -> dict[str, Any]:
+            return {law.name: jnp.stack(told) for law, told in _at_point(claim, laws, moving, held, values, seed, t)}
+
+        return jax.lax.map(lambda seed: jax.lax.map(lambda t: one(seed, t), offsets), seeds)
+
+    compiled = jax.jit(run)
+    return lambda *given: {Law[name]: np.moveaxis(np.asarray(told), -1, 0) for name, told in compiled(*given).items()}
+
+
+def _at_point(claim: Claim, laws: Sequence[Law], moving: Any, held: Any, values: Any, seed: Any, t: Any) -> Any:
+    moving = [jnp.asarray(leaf) for leaf in moving]
+    scales = [scales_of(leaf) for leaf in moving]
+    v, w, p = (everywhere(moving, scales, seed[i], LEAF) for i in range(3))
+    at = displaced(moving, everywhere(moving, scales, seed[3], LEAF), t)
+    out, pairing = linearise(claim, at, held, values)
+    q = p
+    if not claim.of_hessian:
+        p, q = (cotangents(out, seed[i], jnp.int32(LEAF)) for i in (2, 1))
+    if Law.VALUE in laws:
+        yield Law.VALUE, apart(p, valued(claim, at, held, v), outputs(claim, at, held))
+    if Law.BATCH in laws:
+        points = jnp.asarray((0.0, *FAR), t.dtype)
+        many = jax.vmap(lambda s: outputs(claim, displaced(at, v, s), held))(points)
+        each = jax.lax.map(lambda s: outputs(claim, displaced(at, v, s), held), points)
+        each = [jnp.where(jnp.isfinite(b), b, a) for a, b in zip(many, each, strict=True)]
+        weights = cotangents(each, seed[2], jnp.int32(LEAF))
+        yield Law.BATCH, apart(weights, many, each)
+    if Law.ADJOINT in laws:
+        yield Law.ADJOINT, difference(pairing(v, p), linearise(transposed(claim), at, held, values)[1](v, p))
+    if Law.SYMMETRY in laws or Law.LINEARITY in laws:
+        totals, sizes = forms(claim, pairing, (v, w), (p, q))
+        if Law.SYMMETRY in laws:
+            yield Law.SYMMETRY, difference((totals[0], sizes[0]), (totals[1], sizes[1]))
+        if Law.LINEARITY in laws:
+            a, b = MIX
+            parts = jnp.stack([sizes[-1], a * sizes[0], b * sizes[-2]])
+            yield Law.LINEARITY, (totals[-1] - a * totals[0] - b * totals[-2], root_mean_square(parts))
+
+
+def forms(claim: Claim, pairing: Any, tangents: tuple[Arrays, Arrays], duals: tuple[Arrays, Arrays]) -> Any:
+    """The claimed `<p, L v>` and its size: for v and p first, and last for w, and for a mixture of v and w.
+
+    For a Hessian also for p and v, second. For a VJP the mixture is one of cotangents.
+    """
+    (v, w), (p, q) = tangents, duals
+    if claim.kind == "vjp":
+        firsts, seconds = [v, v, v], [p, q, mixed(p, q)]
+    else:
+        firsts, seconds = [v, w, mixed(v, w)], [p, p, p]
+    if claim.of_hessian:
+        firsts, seconds = [v, p, *firsts[1:]], [p, v, *seconds[1:]]
+    both = [[jnp.stack(leaves) for leaves in zip(*side, strict=True)] for side in (firsts, seconds)]
+    return jax.lax.map(lambda given: pairing(*given), tuple(both))
+
+
+def mixed(a: Arrays, b: Arrays) -> Arrays:
+    """A sum of two tangents or cotangents."""
+    return [(MIX[0] * x + MIX[1] * y).astype(x.dtype) for x, y in zip(a, b, strict=True)]
+
+
+def transposed(claim: Claim) -> Claim:
+    """JAX's own derivative of the same function in the other mode."""
+    kind, mode = ("vjp", "reverse") if claim.kind == "jvp" else ("jvp", "forward")
+    if claim.rule is None and claim.mode == mode:  # JAX's own, in the one mode that it has
+        kind, mode = claim.kind, "reverse" if mode == "forward" else "forward"
+    return dataclasses.replace(claim, kind=kind, mode=mode, rule=None)
+
+
+def apart(u: Arrays, one: Arrays, other: Arrays) -> tuple[jax.Array, jax.Array]:
+    """How far two outputs are from each other, projected on a cotangent, and the size of what is compared."""
+    difference = pair(u, [a - b for a, b in zip(one, other, strict=True)])[0]
+    return difference, root_mean_square(jnp.stack([pair(u, side)[1] for side in (one, other)]))
+
+
+def difference(one: Any, other: Any) -> tuple[jax.Array, jax.Array]:
+    """The difference of two numbers that come with the size of their terms."""
+    return one[0] - other[0], root_mean_square(jnp.stack([one[1], other[1]]))
+
+
+def root_mean_square(sizes: jax.Array) -> jax.Array:
+    largest = jnp.max(jnp.abs(sizes))
+    unit = jnp.where((largest > 0) & jnp.isfinite(largest), largest, 1)
+    return unit * jnp.sqrt(jnp.mean((sizes / unit) ** 2))
+
+
+def compilation(claim: Claim, arrays: Any, seeds: np.ndarray, offsets: np.ndarray) -> dict[Law, Any]:
+    """The function and its claim in compiled code against the same, operation by operation."""
+
+    def evaluate(moving: Any, held: Any, values: Any, seed: Any, t: Any) -> Any:
+        moving = [jnp.asarray(leaf) for leaf in moving]
+        scales = [scales_of(leaf) for leaf in moving]
+        v, p, aside = (everywhere(moving, scales, seed[i], LEAF) for i in (0, 2, 3))
+        out, pairing = linearise(claim, displaced(moving, aside, t), held, values)
+        u = p if claim.kind == "curvature" else cotangents(out, seed[2], jnp.int32(LEAF))
+        return pair(u if claim.kind != "curvature" else [jnp.ones_like(y) for y in out], out), pairing(v, u)
+
+    def told(seed: np.ndarray, t: np.floating) -> Any:
+        given = (*arrays, seed, np.asarray(t, wide_dtype()))
+        with jax.disable_jit():
+            eager = jax.tree.map(np.asarray, evaluate(*given))
+        return [(a[0] - b[0], (a[1] + b[1]) / 2) for a, b in zip(eager, compiled(*given), strict=True)]
+
+    compiled: Callable[..., Any] = jax.jit(evaluate)
+    try:
+        found = np.array([[told(seed, t) for t in offsets] for seed in seeds], np.float64)
+    except Exception:  # code that only a compiler takes
+        return {}
+    found = np.concatenate([found[:, :, 0] / _unit(found[:, :, 0]), found[:, :, 1] / _unit(found[:, :, 1])])
+    return {Law.COMPILATION: np.moveaxis(found, -1, 0)}
+
+
+def _unit(pairs: np.ndarray) -> float:
+    """The largest size of terms among pairs of a residual and a size."""
+    return float(np.max(pairs[..., 1], initial=0)) or 1.0
