@@ -11,11 +11,14 @@ import pytest
 ORDER = [
     "_tree", "_wording", "_claim", "_probe", "_request", "_program", "_subject", "_stencil", "_consistency", "_sweep",
     "_window", "_noise", "_shape", "_fit", "_criteria", "_opinion", "_verdict", "_locate", "_cause", "_json", "_report",
-    "_progress", "_instrument", "_examination", "_survey", "_estimate", "_check", "_grads", "__init__", "text",
-    "plot", "html", "demo_network", "demo", "cli", "__main__",
+    "_progress", "_instrument", "_examination", "_survey", "_estimate", "_check", "_grads", "_hessian",
+    "_gauss_newton", "__init__", "text", "plot", "html", "demo_network", "demo", "cli", "__main__",
 ]
 # fmt: on
-LAZILY = {"_report": {"text", "plot", "html"}}  # a report shows itself, and needs to know how only when it is asked
+LAZILY = {
+    "_report": {"text", "plot", "html"},
+    "_hessian": {"plot"},
+}  # a report shows itself, and needs to know how only when it is asked
 PLACELESS = {"utils", "helpers", "misc", "core", "types"}  # such names collect what nobody placed
 
 SOURCE = Path(__file__).parents[1] / "src" / "jaxgradsweep"

@@ -9,7 +9,9 @@ from importlib import metadata
 from jaxgradsweep._check import check_grad, check_hvp, check_jvp, check_vjp, estimate_grad
 from jaxgradsweep._consistency import Consistency
 from jaxgradsweep._criteria import Criteria
+from jaxgradsweep._gauss_newton import check_gauss_newton
 from jaxgradsweep._grads import check_grads
+from jaxgradsweep._hessian import HessianReport, check_hessian
 from jaxgradsweep._report import Classic, DerivativeUnresolved, DerivativeWrong, Part, Report
 from jaxgradsweep._verdict import Finding
 from jaxgradsweep._wording import Law, Reason, Verdict
@@ -23,13 +25,16 @@ __all__ = [
     "DerivativeUnresolved",
     "DerivativeWrong",
     "Finding",
+    "HessianReport",
     "Law",
     "Part",
     "Reason",
     "Report",
     "Verdict",
+    "check_gauss_newton",
     "check_grad",
     "check_grads",
+    "check_hessian",
     "check_hvp",
     "check_jvp",
     "check_vjp",

@@ -229,12 +229,12 @@ def compilation(claim: Claim, arrays: Any, seeds: np.ndarray, offsets: np.ndarra
         return pair(u if claim.kind != "curvature" else [jnp.ones_like(y) for y in out], out), pairing(v, u)
 
     def told(seed: np.ndarray, t: np.floating) -> Any:
-        given = (*arrays, seed, np.asarray(t, wide_dtype()))
+        given: Any = (*arrays, seed, np.asarray(t, wide_dtype()))
         with jax.disable_jit():
             eager = jax.tree.map(np.asarray, evaluate(*given))
         return [(a[0] - b[0], (a[1] + b[1]) / 2) for a, b in zip(eager, compiled(*given), strict=True)]
 
-    compiled: Callable[..., Any] = jax.jit(evaluate)
+    compiled: Any = jax.jit(evaluate)
     try:
         found = np.array([[told(seed, t) for t in offsets] for seed in seeds], np.float64)
     except Exception:  # code that only a compiler takes

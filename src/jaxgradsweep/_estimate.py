@@ -5,8 +5,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxgradsweep._criteria import criteria_for
-from jaxgradsweep._fit import fit
+from jaxgradsweep._criteria import Criteria, criteria_for
+from jaxgradsweep._fit import Fit, fit
 from jaxgradsweep._instrument import Instrument, grid_for
 from jaxgradsweep._probe import BASIS, BASIS_LEAF, basis
 from jaxgradsweep._progress import reporter
@@ -52,12 +52,16 @@ def quotients(
     """Difference quotients along some components, extrapolated, with their error bars."""
     sweep = instrument.measure(basis(leaf, components, scale), grid_for(instrument.subject, settings), "components")
     found = fit(sweep)
-    criteria = instrument.criteria
+    bar = cautious(found, instrument.criteria)
+    return found.derivative / sweep.claimed, bar / np.abs(sweep.claimed)
+
+
+def cautious(found: Fit, criteria: Criteria) -> np.ndarray:
+    """Error bars that reach to both slopes where a kink is."""
     kink = np.abs(found.kink) > np.maximum(
         criteria.bends * found.kink_uncertainty, criteria.least_kink * found.variation
     )
-    bar = np.where(kink, np.maximum(found.uncertainty, np.abs(found.kink) / 2), found.uncertainty)
-    return found.derivative / sweep.claimed, bar / np.abs(sweep.claimed)
+    return np.where(kink, np.maximum(found.uncertainty, np.abs(found.kink) / 2), found.uncertainty)
 
 
 def unit_claim(args: Any, argnums: Any) -> Any:

@@ -244,15 +244,26 @@ def check_leaves(what: str, values: Sequence[Any], point: Point) -> None:
             raise ValueError(f"{what} has dtype {dtype} at {name}, where the argument has {jnp.result_type(leaf)}")
 
 
-def check_real(point: Point) -> None:
-    """Second differences of the function alone know no imaginary direction."""
+def check_real(point: Point, what: str, instead: str) -> None:
+    """Some checks of second derivatives know no imaginary direction."""
     for path, leaf in zip(point.paths, point.moving, strict=True):
         if jnp.issubdtype(jnp.result_type(leaf), jnp.complexfloating):
             raise ValueError(
-                f'`via="function"` needs real arguments, and {path or "the argument"} is complex: the gradient '
-                "of complex arguments is the conjugate of the usual one, which a polarised second difference mixes up. "
-                'Use `via="gradient"`'
+                f"{what} needs real arguments, and {path or 'the argument'} is complex: JAX's gradient of complex "
+                "arguments is the conjugate of the usual one, so that second derivatives are no symmetric matrix. Use "
+                f"{instead}, or pass real and imaginary parts as two arrays"
             )
+
+
+def check_hessian_size(point: Point, memory: int) -> None:
+    """A Hessian, its estimate and its error bars must fit."""
+    n = sum(int(np.size(leaf)) for leaf in point.moving)
+    if (needed := 3 * 8 * n * n) > memory:
+        raise ValueError(
+            f"the Hessian of {n:,} numbers has {n * n:,} entries: with their estimates and error bars "
+            f"{needed:,} bytes, and `memory` allows {memory:,}. Use `check_hvp`, which checks products with it at any "
+            "size"
+        )
 
 
 def check_output(claim: Claim, out: Any) -> None:

@@ -117,7 +117,7 @@ def prepare(
 
     claim, point = attempt(hold_static=False)
     if kind == "curvature":
-        check_real(point)
+        check_real(point, '`via="function"`', '`via="gradient"`')
     try:
         seen = inspect(claim, _shapes(point))
     except NOT_TRACEABLE:

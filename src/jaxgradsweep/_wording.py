@@ -144,13 +144,22 @@ AGREES = {
 
 
 OF_A_PRODUCT = (
-    "If the gradient is right, compare the product for unit vectors with the columns of `jax.hessian(fun)` on a small "
-    "example: that shows which rows and columns are wrong."
+    "If the gradient is right, `jgs.check_hessian` shows which entries are wrong: give it your Hessian, on a small "
+    "example."
 )
 FLAT = (
     "H v = 0 along {count} of {count} directions: the function is linear here, or piecewise linear as a network of "
     "rectifiers is, so that a second-order check says little"
 )
+
+
+OFF_ENTRIES = "{count} of {total} entries of block {block} differ from what was measured"
+NOT_SYMMETRIC = (
+    "the claim is not symmetric in block {block}: entries and their mirror images differ by up to {most:.2g}"
+)
+UNKNOWN_ENTRIES = "{count} of {total} entries of block {block} could not be measured"
+ENTRY = "the entry of {row} and {column}: claimed {claimed:.10g}, measured {estimate:.10g} ± {bar:.1g}"
+ZERO_BLOCKS = "zero blocks: {blocks}"
 
 
 def second_summary(gradient: Verdict, why: Reason | None, product: Verdict) -> str:
@@ -162,6 +171,19 @@ def second_summary(gradient: Verdict, why: Reason | None, product: Verdict) -> s
         tail = ": mend the gradient first" if product is Verdict.CORRECT else ""
         return f"the gradient itself is wrong, and {agrees}{tail}"
     return f"the gradient is undecided{f' ({why.name})' if why else ''}, and {agrees}"
+
+
+def gauss_newton_summary(product: Verdict, jacobian: Verdict) -> str:
+    """What the checks of a Gauss-Newton product and of the model's own Jacobian say."""
+    said = {
+        Verdict.CORRECT: "the product is that of the linearised model",
+        Verdict.WRONG: "the product is not that of the linearised model",
+        Verdict.UNRESOLVED: "the product could not be decided",
+    }[product]
+    if jacobian is Verdict.WRONG:
+        return f"the model's own Jacobian is wrong, and {said}: mend the model's derivative first"
+    known = "right" if jacobian is Verdict.CORRECT else "undecided"
+    return f"the model's Jacobian is {known}, and {said}"
 
 
 def twin_summary(formula: Verdict, finest: float, shipped: Verdict, off: float, dtype: str, limit: float) -> str:

@@ -274,6 +274,7 @@ def _explanations(report: Report) -> list[str]:
         _why(report),
         advice,
         _numbers(report),
+        _items("structure", getattr(report, "structure", ())),
         *_identities(report),
         _items("notes", report.notes),
         _footer(report),
