@@ -216,6 +216,27 @@ def test_a_function_that_mixes_its_batch_is_evaluated_point_by_point():
     assert jgs.check_grad(mixes_its_batch, (X,), grad=lambda x: 1.001 * jnp.cos(x)).verdict is Verdict.WRONG
 
 
+def on_the_host(vmap_method):
+    def host(x):
+        return np.sin(np.asarray(x)).sum(axis=-1) if vmap_method == "expand_dims" else np.sin(np.asarray(x)).sum()
+
+    @jax.custom_jvp
+    def fun(x):
+        return jax.pure_callback(host, jax.ShapeDtypeStruct(x.shape[:-1], x.dtype), x, vmap_method=vmap_method)
+
+    fun.defjvp(lambda primals, tangents: (fun(*primals), jnp.sum(jnp.cos(primals[0]) * tangents[0])))
+    return fun
+
+
+@pytest.mark.parametrize("vmap_method", ["sequential", "expand_dims"])
+def test_a_function_on_the_host_is_tested_in_double_precision(vmap_method):
+    report = jgs.check_grad(on_the_host(vmap_method), (X,))
+    assert report.ok
+    assert report.environment["dtype"] == "float64"
+    assert set(laws(report)) == {Law.VALUE, Law.BATCH}
+    assert not broken(report)
+
+
 class LooksAtTracers:
     """Another function where it is traced than where it runs."""
 
@@ -233,8 +254,8 @@ def test_compiled_code_is_held_against_uncompiled_code_on_request():
 # ---- the rest
 
 
-def test_no_identity_is_tested_where_none_is_wanted():
-    assert jgs.check_hvp(smooth, (X,), consistency=False).consistency == ()
+def test_only_what_the_sweep_tells_is_tested_where_no_more_is_wanted():
+    assert set(laws(jgs.check_hvp(smooth, (X,), consistency=False))) == {Law.VALUE, Law.BATCH}
     with pytest.raises(ValueError, match="`consistency` must be"):
         jgs.check_hvp(smooth, (X,), consistency="all")
 

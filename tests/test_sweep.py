@@ -393,6 +393,7 @@ def test_a_function_that_raises_at_far_points_is_checked_nearer_by():
     fun = host_sines(limit=1.21)
     report = jgs.check_grad(fun, (X,))
     assert report.ok
+    assert report.environment["dtype"] == "float64"
     assert any("raises an error at steps above" in note for note in report.notes)
     assert jgs.check_grad(fun, (X,), grad=1.001 * np.cos(X)).verdict.name == "WRONG"
 

@@ -46,8 +46,8 @@ def check_grad(
             key: integer seed of the directions (0).
             batch_size: points evaluated at once; memory: budget in bytes for them.
             progress: True for a bar on stderr, or a function that is called with (what, done, total).
-            consistency: True to test every identity that needs no steps (see `Report.consistency`), False for none;
-                None (default): those that cost less than the sweep.
+            consistency: True to test every identity that needs no steps (see `Report.consistency`); False: those that
+                the sweep tells by itself; None (default): those that cost less than the sweep.
 
     Returns:
         A report: `report.ok`, `report.verdict`, `report.findings`, `print(report)`, `report.plot()`.

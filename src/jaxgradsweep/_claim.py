@@ -25,7 +25,8 @@ MODES = {
 MODES["curvature"] = MODES["hvp"]
 
 Arrays = list[jax.Array]
-Pairing = Callable[[Arrays, Arrays], tuple[jax.Array, jax.Array]]
+Paired = tuple[jax.Array, jax.Array] | tuple[jax.Array, jax.Array, Arrays]
+Pairing = Callable[[Arrays, Arrays], Paired]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,6 +43,8 @@ class Claim:
     mode: str = ""  # one of the kind's MODES; for an HVP with a rule of its own, how its gradient is taken
     vectorised: bool = True  # False: evaluate one point after the other, where vmap refuses
     captured: tuple[Same, ...] = ()  # what the functions read from outside, which compiled code bakes in
+    calls_out: bool = False  # the function calls what JAX does not look into, such as the host
+    both_modes: bool = False  # pair JAX's own derivative in the other mode as well
 
     def ask(self, *args: Any) -> Any:
         """What the user's own rule says."""
@@ -85,7 +88,8 @@ def scalar(claim: Claim, moving: Sequence[Any], held: Sequence[Any]) -> jax.Arra
 def linearise(claim: Claim, moving: Arrays, held: Sequence[Any], values: Sequence[Any]) -> tuple[Arrays, Pairing]:
     """F(x), and the claimed pairing as a function of a tangent v and a cotangent u.
 
-    The pairing returns the number claimed for `<u, L v>` and the RMS size of the terms that it sums.
+    The pairing returns the number claimed for `<u, L v>` and the RMS size of the terms that it sums; then F(x) as it
+    comes with that number, where it does.
     """
     return _BUILDERS[claim.kind](claim, moving, held, values)
 
@@ -128,10 +132,11 @@ def _jvp(claim: Claim, moving: Arrays, held: Sequence[Any], values: Sequence[Any
     if claim.rule is None:
         return _reverse(claim, moving, held) if claim.mode == "reverse" else _forward(claim, moving, held)
 
-    def pairing(v: Arrays, u: Arrays) -> tuple[jax.Array, jax.Array]:
+    def pairing(v: Arrays, u: Arrays) -> Paired:
         primals = claim.layout.join(moving, held)
-        tangent = claim.ask(primals, fill_tangent(claim.layout, v, held))[1]  # an auxiliary output may follow
-        return pair([jnp.asarray(leaf) for leaf in jax.tree.leaves(tangent) if is_inexact(leaf)], u)
+        told = claim.ask(primals, fill_tangent(claim.layout, v, held))[:2]  # an auxiliary output may follow
+        out, tangent = ([jnp.asarray(leaf) for leaf in jax.tree.leaves(tree) if is_inexact(leaf)] for tree in told)
+        return *pair(tangent, u), out
 
     return outputs(claim, moving, held), pairing
 
@@ -178,12 +183,24 @@ def _forward(claim: Claim, moving: Arrays, held: Sequence[Any]) -> tuple[Arrays,
     def fun(m: Arrays) -> Arrays:
         return outputs(claim, m, held)
 
-    return fun(moving), lambda v, u: pair(jax.jvp(fun, (moving,), (v,))[1], u)
+    def pairing(v: Arrays, u: Arrays) -> Paired:
+        out, change = jax.jvp(fun, (moving,), (v,))
+        return *pair(change, u), out
+
+    return fun(moving), pairing
 
 
 def _reverse(claim: Claim, moving: Arrays, held: Sequence[Any]) -> tuple[Arrays, Pairing]:
     out, pull = jax.vjp(lambda m: outputs(claim, m, held), moving)
     return out, lambda v, u: pair(pull([a.astype(y.dtype) for a, y in zip(u, out, strict=True)])[0], v)
+
+
+def transposed(claim: Claim) -> Claim:
+    """JAX's own derivative of the same function in the other mode."""
+    kind, mode = ("vjp", "reverse") if claim.kind == "jvp" else ("jvp", "forward")
+    if claim.rule is None and claim.mode == mode:  # JAX's own, in the one mode that it has
+        kind, mode = claim.kind, "reverse" if mode == "forward" else "forward"
+    return dataclasses.replace(claim, kind=kind, mode=mode, rule=None, both_modes=False)
 
 
 def pair(a: Sequence[Any], b: Sequence[Any]) -> tuple[jax.Array, jax.Array]:

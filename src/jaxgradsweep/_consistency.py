@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxgradsweep._claim import Arrays, Claim, linearise, outputs, pair, valued
+from jaxgradsweep._claim import Arrays, Claim, linearise, outputs, pair, transposed, valued
 from jaxgradsweep._probe import LEAF, cotangents, scales_of, seed_words
 from jaxgradsweep._stencil import displaced, everywhere
 from jaxgradsweep._tree import wide_dtype
@@ -52,12 +52,24 @@ class Consistency:
 
 
 def laws_of(claim: Claim) -> tuple[Law, ...]:
-    """The identities that a claim must obey; that of batches is asked only where a sweep gives cause."""
+    """The identities that a claim must obey, and that take a program of their own."""
+    about_values = values_of(claim) if claim.calls_out else ()
     if claim.kind == "grad":
-        return (Law.VALUE,) if claim.rule is None and not claim.by_value else ()
+        return about_values
     if claim.kind in ("jvp", "vjp"):
-        return (Law.VALUE, Law.ADJOINT, Law.LINEARITY)
-    return (Law.SYMMETRY,) if claim.by_value else (Law.SYMMETRY, Law.LINEARITY)
+        return (Law.ADJOINT, Law.LINEARITY, *about_values)
+    return (Law.SYMMETRY, *(() if claim.by_value else (Law.LINEARITY,)), *about_values)
+
+
+def laws_of_sweep(claim: Claim) -> tuple[Law, ...]:
+    """The identities that a sweep tests by itself."""
+    return () if claim.calls_out else values_of(claim)
+
+
+def values_of(claim: Claim) -> tuple[Law, ...]:
+    """The identities about the function's own values."""
+    with_claim = claim.kind in ("jvp", "vjp") or (claim.kind != "curvature" and claim.rule is None)
+    return (Law.VALUE,) * (with_claim and not claim.by_value) + (Law.BATCH,) * claim.vectorised
 
 
 def cost(law: Law) -> int:
@@ -184,20 +196,12 @@ def forms(claim: Claim, pairing: Any, tangents: tuple[Arrays, Arrays], duals: tu
     if claim.of_hessian:
         firsts, seconds = [v, p, *firsts[1:]], [p, v, *seconds[1:]]
     both = [[jnp.stack(leaves) for leaves in zip(*side, strict=True)] for side in (firsts, seconds)]
-    return jax.lax.map(lambda given: pairing(*given), tuple(both))
+    return jax.lax.map(lambda given: pairing(*given)[:2], tuple(both))
 
 
 def mixed(a: Arrays, b: Arrays) -> Arrays:
     """A sum of two tangents or cotangents."""
     return [(MIX[0] * x + MIX[1] * y).astype(x.dtype) for x, y in zip(a, b, strict=True)]
-
-
-def transposed(claim: Claim) -> Claim:
-    """JAX's own derivative of the same function in the other mode."""
-    kind, mode = ("vjp", "reverse") if claim.kind == "jvp" else ("jvp", "forward")
-    if claim.rule is None and claim.mode == mode:  # JAX's own, in the one mode that it has
-        kind, mode = claim.kind, "reverse" if mode == "forward" else "forward"
-    return dataclasses.replace(claim, kind=kind, mode=mode, rule=None)
 
 
 def apart(u: Arrays, one: Arrays, other: Arrays) -> tuple[jax.Array, jax.Array]:
@@ -226,7 +230,7 @@ def compilation(claim: Claim, arrays: Any, seeds: np.ndarray, offsets: np.ndarra
         v, p, aside = (everywhere(moving, scales, seed[i], LEAF) for i in (0, 2, 3))
         out, pairing = linearise(claim, displaced(moving, aside, t), held, values)
         u = p if claim.kind == "curvature" else cotangents(out, seed[2], jnp.int32(LEAF))
-        return pair(u if claim.kind != "curvature" else [jnp.ones_like(y) for y in out], out), pairing(v, u)
+        return pair(u if claim.kind != "curvature" else [jnp.ones_like(y) for y in out], out), pairing(v, u)[:2]
 
     def told(seed: np.ndarray, t: np.floating) -> Any:
         given: Any = (*arrays, seed, np.asarray(t, wide_dtype()))

@@ -167,6 +167,29 @@ def lawful(finding: Finding, laws: Sequence[Consistency]) -> Finding:
     return finding
 
 
+def right_in_both_modes(fun: Callable, args: tuple[Any, ...], argnums: Any) -> bool:
+    """Whether JAX's own JVP and VJP are both right at the first look: one program, where two checks take two."""
+
+    def run(subject: Subject, dtype: str) -> bool:
+        instrument = Instrument(subject, settings, criteria_of(subject, settings), lambda *progress: None)
+        if subject.claim.mode != "forward" or subject.traits.unsteady:
+            return False
+        everything = list(range(len(subject.point.paths)))
+        probes, steps = instrument.draw(everything, LEAF, range(settings.count)), grid_for(subject, settings)
+        looks = instrument.look_in_both_modes(probes, steps)
+        again, _ = instrument.look_in_both_modes(probes.rows(slice(0, 1)), steps)
+        same = np.array_equal(again.sweep.difference[0], looks[0].sweep.difference[0], equal_nan=True)
+        findings = [finding for look in looks for finding in look.findings(subject)]
+        lawful = all(law.holds for law in instrument.swept(looks[0]))
+        return same and lawful and all(finding.verdict is Verdict.CORRECT for finding in findings)
+
+    settings = Settings(consistency=False)
+    try:
+        return at_precision("jvp", fun, args, argnums, settings, {"rule": None}, run)
+    except Exception:  # the checks of each mode say so in their own words
+        return False
+
+
 def look_closer(
     instrument: Instrument, look: Look, findings: list[Finding], steps: np.ndarray
 ) -> tuple[Look, list[Finding]]:

@@ -186,7 +186,7 @@ def _fit(sweep: Sweep) -> Fit:
         coarse=np.where(np.isfinite(coarse_bar), coarse.value, np.nan),
         coarse_uncertainty=coarse_bar,
         **shape,
-        **bend_orders(h, np.where(good, sweep.bend, 0), noise),
+        **bend_orders(h, np.where(good, sweep.bend, 0), second, noise),
     )
 
 

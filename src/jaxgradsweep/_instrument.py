@@ -6,7 +6,7 @@ import functools
 import numpy as np
 
 from jaxgradsweep import _sweep
-from jaxgradsweep._consistency import BROKEN, Consistency, affordable, consistency, cost, laws_of
+from jaxgradsweep._consistency import BROKEN, Consistency, affordable, consistency, cost, laws_of, laws_of_sweep
 from jaxgradsweep._criteria import Criteria, criteria_for
 from jaxgradsweep._fit import Fit, fit
 from jaxgradsweep._opinion import Identity, Weighing, confront, weigh
@@ -101,36 +101,56 @@ class Instrument:
         pairs = [(again.difference, look.sweep.difference), (again.forward, look.sweep.forward)]
         return all(np.array_equal(a[0], b[0, -a.shape[1] :], equal_nan=True) for a, b in pairs)
 
+    @property
+    def least_bits(self) -> int:
+        """Bits of mantissa of the least precise number on the way from the arguments to the claim."""
+        subject = self.subject
+        return min(subject.bits, subject.claim_bits, subject.traits.inner_bits, 23 if subject.traits.shorter else 52)
+
+    @property
+    def rounding(self) -> float:
+        """A relative difference that is rounding in any case; that of numbers from elsewhere cannot be measured."""
+        return self.criteria.tolerance if self.subject.claim.by_value else criteria_for(self.least_bits).rounding
+
+    def swept(self, look: Look) -> list[Consistency]:
+        """The identities that a sweep tells by itself."""
+        told = [sweeps_word(law, look, self.rounding) for law in laws_of_sweep(self.subject.claim)]
+        return [word for word in told if word is not None]
+
     def consistency(self, look: Look) -> tuple[Consistency, ...]:
         """Identities that need no steps: those that cost less than the sweep did, and those that it gives cause for.
 
         The sweep itself compares F(x) in a batch of points with the value that comes with the claim.
         """
-        subject, wanted = self.subject, self.settings.consistency
-        if wanted is False:
-            return ()
-        claim = subject.claim
-        laws = laws_of(claim)
-        at_once = (Law.VALUE,) * (Law.VALUE in laws and claim.kind != "jvp") + (Law.BATCH,) * claim.vectorised
-        bits = min(subject.bits, subject.claim_bits, subject.traits.inner_bits, 23 if subject.traits.shorter else 52)
-        # The rounding of numbers that were computed elsewhere cannot be measured here.
-        floor = self.criteria.tolerance if claim.by_value else criteria_for(bits).rounding
-        swept = [word for law in at_once if (word := sweeps_word(law, look, floor)) is not None]
-        if wanted or not all(word.holds for word in swept):
-            laws = (*dict.fromkeys((*laws, *at_once)), *(Law.COMPILATION,) * bool(wanted))
-            swept = []
+        subject, claim, wanted = self.subject, self.subject.claim, self.settings.consistency
+        swept = self.swept(look)
+        doubtful = tuple(word.law for word in swept if not word.holds)
+        if wanted:
+            laws = (*dict.fromkeys((*laws_of(claim), *laws_of_sweep(claim))), Law.COMPILATION)
         else:
-            laws = affordable([law for law in laws if law not in at_once], self.evaluations)
+            laws = (*(() if wanted is False else affordable(laws_of(claim), self.evaluations)), *doubtful)
+        swept = [word for word in swept if word.law not in laws]
         if not laws:
             return tuple(swept)
         self.evaluations += sum(map(cost, laws))
-        tested = consistency(claim, subject.arrays, laws, bits=bits, floor=floor, key=self.settings.key)
+        key, bits, floor = self.settings.key, self.least_bits, self.rounding
+        tested = consistency(claim, subject.arrays, laws, bits=bits, floor=floor, key=key)
         if tested and Law.ADJOINT in set(laws) - {each.law for each in tested}:
             self.notes.append(NOTES["no adjoint"])
         return (*tested, *swept)
 
     def look(self, probes: Probes, steps: np.ndarray) -> Look:
         return Look(probes, self.measure(probes, steps, "first look"), None, self.criteria)
+
+    def look_in_both_modes(self, probes: Probes, steps: np.ndarray) -> tuple[Look, Look]:
+        """The first look at JAX's own derivative, and at that in the other mode."""
+        subject = self.subject
+        found = _sweep.measure_in_both_modes(
+            subject.claim, subject.arrays, subject.point.paths, probes, steps, self.chunk, subject.eps
+        )
+        known = {"rounds": subject.traits.rounds, "shorter": subject.traits.shorter}
+        first, second = (Look(probes, dataclasses.replace(sweep, **known), None, self.criteria) for sweep in found)
+        return first, second
 
     def look_again(self, look: Look, leaves: list[int], steps: np.ndarray) -> Look:
         """More directions at the leaf's scale, each component's own scale, and the segment identity."""

@@ -24,6 +24,7 @@ class Traits:
         rounds: whether the function rounds by itself (round, floor, casts to integers), and has no other reason for
             steps: neither a lower precision nor a call out of JAX.
         shorter: whether it computes in a lower precision inside than its arguments and outputs have, or calls out.
+        calls_out: whether it calls what JAX does not look into.
         iterates: whether it has a loop that floating numbers end, or calls out: its values may move by jumps.
         claim_is_shorter: whether the claim computes in a lower precision than the function does.
         unsteady: whether Python draws other numbers each time it runs the function.
@@ -32,6 +33,7 @@ class Traits:
     inner_bits: int
     rounds: bool
     shorter: bool
+    calls_out: bool
     iterates: bool
     claim_is_shorter: bool
     unsteady: bool
@@ -57,6 +59,7 @@ def traits(program: Any, again: Any, claimed: Any, moving: int, bits: int) -> Tr
         inner_bits=inner,
         rounds=bool(known & ROUNDING) and not outside and inner >= bits,
         shorter=inner < bits or outside,
+        calls_out=outside,
         iterates=outside or any(map(ends_on_a_number, equations(program))),
         claim_is_shorter=claimed is not None and least(claimed) < inner,
         unsteady=not same_constants(again, program),

@@ -39,7 +39,7 @@ class Settings:
         memory: budget in bytes for the points evaluated at once.
         progress: True for a bar on stderr, or a function that is called with (what, done, total).
         consistency: which identities that need no steps to test as well: None, those that cost less than the sweep;
-            True, all that apply, also compiled code against uncompiled; False, none.
+            True, all that apply, also compiled code against uncompiled; False, those that the sweep itself tells.
     """
 
     dtype: str = "float64"

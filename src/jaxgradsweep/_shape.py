@@ -78,10 +78,12 @@ def jump_near(steps: np.ndarray, bend: np.ndarray, noise: np.ndarray) -> tuple[n
     return np.where(found, steps[column], np.nan), np.where(found, bend[rows, column], np.nan)
 
 
-def bend_orders(steps: np.ndarray, bend: np.ndarray, noise: np.ndarray) -> dict[str, np.ndarray]:
+def bend_orders(steps: np.ndarray, bend: np.ndarray, second: np.ndarray, noise: np.ndarray) -> dict[str, np.ndarray]:
     """The exponent p in |C(h)| ~ h^p over the seven smallest steps that stand above the noise.
 
-    And over the larger half of them, C / h at the smallest, and whether that is the smallest step of all.
+    And over the larger half of them, C / h at the smallest, and whether that is the smallest step of all. There C must
+    stand above the noise as well as the sum of its sizes: the roundings of many outputs cancel in the one, and add up
+    in the other.
     """
     above = bend > 20 * noise
     last = above.shape[1] - 1 - np.argmax(above[:, ::-1], axis=1)
@@ -92,7 +94,7 @@ def bend_orders(steps: np.ndarray, bend: np.ndarray, noise: np.ndarray) -> dict[
         "bend_order": np.where(seen, (logarithm[:, -1] - logarithm[:, 0]) / 6, np.nan),
         "bend_order_beyond": np.where(seen, (logarithm[:, -1] - logarithm[:, 3]) / 3, np.nan),
         "bend_size": np.where(seen, bend[np.arange(len(bend)), last] / steps[last], np.nan),
-        "bends_at_once": seen & (last >= above.shape[1] - 2),
+        "bends_at_once": seen & (last >= above.shape[1] - 2) & (np.abs(second) > 20 * noise)[:, -2:].any(axis=1),
     }
 
 

@@ -196,6 +196,7 @@ def inspect(claim: Claim, shapes: Any) -> Inspection:
     program, found = jax.make_jaxpr(lambda m, h: outputs(claim, m, h), return_shape=True)(moving, held)
     again = program if claim.kind == "hvp" else first
     known = traits(program, again, traced, len(moving), min(jnp.finfo(y.dtype).nmant for y in found))
+    claim = dataclasses.replace(claim, calls_out=known.calls_out)
     if not moving:
         return Inspection(claim, found, derivative, known, tuple(notes))
     try:

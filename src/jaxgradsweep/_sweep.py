@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
-from jaxgradsweep._claim import Claim, linearise, scalar
+from jaxgradsweep._claim import Claim, linearise, scalar, transposed
 from jaxgradsweep._probe import MAX_STEPS, SCALES, Probes, scales_of
 from jaxgradsweep._request import TRACED
 from jaxgradsweep._stencil import PER_STEP, AtOnce, bends, cotangent_of, displaced, stencil, tangent
@@ -91,13 +91,24 @@ class Sweep:
         return dataclasses.replace(self, scale=tuple(self.scale[i] for i in rows), **picked)
 
 
-_PER_CALL = ("claimed", "size", "finite", "apart")  # what the compiled program returns of each probe
+_PER_CALL = ("claimed", "size", "finite")
+_OTHER = ("other claimed", "other size")
 _PER_PROBE = ("leaf", "difference", "forward", "backward", "bend", "roundoff", "claimed", "size", "finite", "apart")
+
+
+def _columns(claim: Claim) -> tuple[str, ...]:
+    """What a program returns once for each probe.
+
+    XLA runs a loop of few operations in the caller's thread, and only there the host knows double precision: functions
+    that call out get no more than these, and no evaluation outside of the loop.
+    """
+    return (*_PER_CALL, *(() if claim.calls_out else ("apart",)), *(_OTHER if claim.both_modes else ()))
 
 
 def join_probes(sweeps: Sequence[Sweep]) -> Sweep:
     """One sweep from several over the same steps."""
-    picked = {name: np.concatenate([getattr(s, name) for s in sweeps]) for name in _PER_PROBE}
+    known = [name for name in _PER_PROBE if getattr(sweeps[0], name) is not None]
+    picked = {name: np.concatenate([getattr(s, name) for s in sweeps]) for name in known}
     return dataclasses.replace(sweeps[0], scale=sum((s.scale for s in sweeps), ()), **picked)
 
 
@@ -148,11 +159,40 @@ def measure(
 
     `tick` is called with the number of probes done, after each call of the compiled program.
     """
+    found = measured(claim, point, probes, steps, chunk, tick)
+    return as_sweep(claim, paths, probes, steps, eps, found)
+
+
+def measure_in_both_modes(
+    claim: Claim,
+    point: tuple[Sequence[Any], Sequence[Any], Sequence[Any]],
+    paths: tuple[str, ...],
+    probes: Probes,
+    steps: np.ndarray,
+    chunk: int,
+    eps: float,
+) -> tuple[Sweep, Sweep]:
+    """The sweep of a claim, and that of the same function's derivative in the other mode, by one program."""
+    found = measured(dataclasses.replace(claim, both_modes=True), point, probes, steps, chunk, lambda done: None)
+    own = {name: values for name, values in found.items() if name not in _OTHER}
+    other = own | {"claimed": found["other claimed"], "size": found["other size"]}
+    return as_sweep(claim, paths, probes, steps, eps, own), as_sweep(claim, paths, probes, steps, eps, other)
+
+
+def measured(
+    claim: Claim,
+    point: tuple[Sequence[Any], Sequence[Any], Sequence[Any]],
+    probes: Probes,
+    steps: np.ndarray,
+    chunk: int,
+    tick: Callable[[int], None],
+) -> dict[str, np.ndarray]:
+    """What the compiled program returns of every probe."""
     run = _sweep_program(claim, chunk)
     width = -(-len(steps) // chunk) * chunk
     padded = np.zeros(MAX_STEPS)
     padded[: len(steps)] = steps
-    parts: list[dict[str, Any]] = [nothing(0, MAX_STEPS) | dict.fromkeys(_PER_CALL, np.zeros(0))]
+    parts: list[dict[str, Any]] = [nothing(0, MAX_STEPS) | dict.fromkeys(_columns(claim), np.zeros(0))]
     for start in range(0, len(probes), MAX_PROBES):
         part = probes.rows(slice(start, start + MAX_PROBES))
         pad = MAX_PROBES - len(part)
@@ -165,6 +205,13 @@ def measure(
         tick(start + len(part))
     found: dict[str, Any] = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     found.update({name: found[name][:, : len(steps)] for name in PER_STEP})
+    return found
+
+
+def as_sweep(
+    claim: Claim, paths: tuple[str, ...], probes: Probes, steps: np.ndarray, eps: float, found: dict[str, Any]
+) -> Sweep:
+    """A sweep from what the compiled program returned."""
     found["finite"] = found["finite"] > 0
     if claim.kind == "curvature":
         found |= bends(found, np.array(steps, float))
@@ -197,27 +244,34 @@ def _sweep(
     moving = [jnp.asarray(leaf) for leaf in moving]
     scales = [scales_of(leaf) for leaf in moving]
     out, pairing = linearise(claim, moving, held, values)
+    other = linearise(transposed(claim), moving, held, values)[1] if claim.both_modes else None
     also = jnp.isfinite(scalar(claim, moving, held)) if claim.kind == "hvp" else True  # not only the gradient
     wide = wide_dtype()
     grid = jnp.zeros((MAX_PROBES, MAX_STEPS), wide)
     column = jnp.zeros(MAX_PROBES, wide)
-    found = dict.fromkeys(PER_STEP, grid) | dict.fromkeys(_PER_CALL, column)
+    found = dict.fromkeys(PER_STEP, grid) | dict.fromkeys(_columns(claim), column)
 
     def one_probe(i: Any, found: dict[str, Any]) -> dict[str, Any]:
         leaf, scale, index, seed = (row[i] for row in rows)
         v = tangent(moving, scales, leaf, scale, index, seed)
         u = cotangent_of(claim, moving, scales, out, seed, scale)
-        claimed, size = pairing(v, u)
+        claimed, size, *value = pairing(v, u)
+        paired: dict[str, Any] = {"claimed": claimed, "size": size}
+        if other is not None:
+            paired |= dict(zip(_OTHER, other(v, u)[:2], strict=True))
+        beside = value[0] if value and claim.kind != "curvature" else out
 
         def one_chunk(j: Any, found: dict[str, Any]) -> dict[str, Any]:
             h = jax.lax.dynamic_slice(steps, (j * chunk,), (chunk,))
-            new = stencil(claim, moving, held, out, v, u, h, at_once(claim))
+            new = stencil(claim, moving, held, beside, v, u, h, at_once(claim))
             placed = {k: jax.lax.dynamic_update_slice(found[k], new[k][None], (i, j * chunk)) for k in PER_STEP}
-            finite = found["finite"].at[i].set(new["finite"] * also)
-            return found | placed | {"finite": finite, "apart": found["apart"].at[i].max(new["apart"])}
+            placed["finite"] = found["finite"].at[i].set(new["finite"] * also)
+            if "apart" in found:
+                placed["apart"] = found["apart"].at[i].max(new["apart"])
+            return found | placed
 
         found = jax.lax.fori_loop(0, counts[1], one_chunk, found)
-        return found | {"claimed": found["claimed"].at[i].set(claimed), "size": found["size"].at[i].set(size)}
+        return found | {name: found[name].at[i].set(number) for name, number in paired.items()}
 
     return jax.lax.fori_loop(0, counts[0], one_probe, found)
 
