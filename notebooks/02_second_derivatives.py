@@ -202,8 +202,41 @@ for name, root in (("stopped", root_with(jax.lax.stop_gradient)), ("right", root
     assert product.verdict is (jgs.Verdict.WRONG if name == "stopped" else jgs.Verdict.CORRECT)
 
 # %% [markdown]
+# ## 5. Which entries are wrong?
+#
+# For a small problem, `check_hessian` measures every entry. Here somebody wrote the Hessian of an energy of two groups
+# of parameters and forgot the upper half of one mixed block. `check_hvp` sees at once that the product is not
+# symmetric, without a single difference; the matrix shows where.
+
+
+# %%
+def energy(p):
+    return jnp.sum(jnp.tanh(p["w"] @ jnp.sin(p["b"])) ** 2) + jnp.sum(jnp.exp(p["b"])) + p["scale"] ** 3
+
+
+def hessian_by_hand(p):
+    found = jax.hessian(energy)(p)
+    found["b"]["w"] = found["b"]["w"].at[0].set(0)  # the mistake: one row of the mixed block is left out
+    return found
+
+
+params = {"b": jnp.array([0.4, -0.7, 0.2]), "scale": jnp.array(2.0), "w": jnp.arange(1.0, 7).reshape(2, 3) / 5}
+report = jgs.check_hessian(energy, (params,), hessian=hessian_by_hand)
+print(report.summary)
+print(*report.structure, sep="\n")
+assert report.verdict is jgs.Verdict.WRONG
+assert {law.law for law in report.consistency if not law.holds} == {jgs.Law.SYMMETRY}
+assert any("['b'] x ['w']" in sentence for sentence in report.structure)
+
+# %%
+report.plot()
+
+# %% [markdown]
+# The blank row and column of `scale` are exact zeros: it does not interact with the others.
+#
 # ## What to take home
 #
 # * Check second derivatives by themselves wherever you use them: a right gradient says nothing about them.
 # * `check_hvp` says whether the product is the derivative of the gradient, and whether that gradient is right.
+# * `check_hessian` shows which entries are wrong, and symmetry needs no differences at all.
 # * `via="function"` needs no gradient at all, and sees relative errors down to about a millionth.

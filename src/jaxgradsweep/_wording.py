@@ -217,6 +217,7 @@ def _short(value: float) -> str:
     return f"{mantissa}e{int(power)}"
 
 
+HOLD = "identities that hold to rounding:"
 BROKEN = "{law} is broken by {off}"
 LIMIT = "an error above {limit} would have been seen"
 MEASURABLY_OFF = "measurably off by {error} in {leaves}, which is under the tolerance"

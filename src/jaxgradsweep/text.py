@@ -10,6 +10,7 @@ from jaxgradsweep._report import TOTAL, Report
 from jaxgradsweep._verdict import Finding
 from jaxgradsweep._wording import (
     BROKEN,
+    HOLD,
     LIMIT,
     MEASURABLY_OFF,
     MEASURED_IS_BETTER,
@@ -282,10 +283,12 @@ def _explanations(report: Report) -> list[str]:
 
 
 def _identities(report: Report) -> list[str]:
-    """The identities that need no steps, unless there are only those that every sweep tests, and they hold."""
+    """The identities that need no steps: in a line where all hold, else as a table with where to look."""
     told = report.consistency
-    if all(law.holds and law.law in (Law.VALUE, Law.BATCH) for law in told):
-        return []
+    if all(law.holds for law in told):
+        own = any(law.law not in (Law.VALUE, Law.BATCH) for law in told)  # every sweep tests these two
+        held = [f"{law.law.name.lower()} ({number(law.residual)})" for law in told]
+        return [textwrap.fill(f"{HOLD} {', '.join(held)}", WIDTH, subsequent_indent="  ")] if own else []
     rows = [
         (
             law.law.name.lower(),
