@@ -6,12 +6,14 @@ many steps and return a `Report`; `estimate_grad` measures a gradient with error
 
 from importlib import metadata
 
+from jaxgradsweep._cause import Cause
 from jaxgradsweep._check import check_grad, check_hvp, check_jvp, check_vjp, estimate_grad
 from jaxgradsweep._consistency import Consistency
 from jaxgradsweep._criteria import Criteria
 from jaxgradsweep._gauss_newton import check_gauss_newton
 from jaxgradsweep._grads import check_grads
 from jaxgradsweep._hessian import HessianReport, check_hessian
+from jaxgradsweep._locate import Blame
 from jaxgradsweep._report import Classic, DerivativeUnresolved, DerivativeWrong, Part, Report
 from jaxgradsweep._verdict import Finding
 from jaxgradsweep._wording import Law, Reason, Verdict
@@ -19,6 +21,8 @@ from jaxgradsweep._wording import Law, Reason, Verdict
 __version__ = metadata.version("jaxgradsweep")
 
 __all__ = [
+    "Blame",
+    "Cause",
     "Classic",
     "Consistency",
     "Criteria",

@@ -48,6 +48,8 @@ def check_grad(
             progress: True for a bar on stderr, or a function that is called with (what, done, total).
             consistency: True to test every identity that needs no steps (see `Report.consistency`); False: those that
                 the sweep tells by itself; None (default): those that cost less than the sweep.
+            locate: whether to look for the components that make a claim wrong, see `Report.blame`. None (default): with
+                at most three times the evaluations of the check; True: with as many as it takes; False: not at all.
 
     Returns:
         A report: `report.ok`, `report.verdict`, `report.findings`, `print(report)`, `report.plot()`.

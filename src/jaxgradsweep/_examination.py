@@ -13,8 +13,10 @@ import numpy as np
 from jaxgradsweep import _sweep
 from jaxgradsweep._consistency import Consistency
 from jaxgradsweep._criteria import Criteria, criteria_for
+from jaxgradsweep._diagnosis import diagnose
 from jaxgradsweep._fit import fit
 from jaxgradsweep._instrument import Instrument, Look, grid_for
+from jaxgradsweep._locate import Blame, blame
 from jaxgradsweep._noise import running_median
 from jaxgradsweep._probe import LEAF, PART, REST, step_grid
 from jaxgradsweep._progress import Tick, reporter
@@ -137,8 +139,19 @@ def conclude(subject: Subject, settings: Settings, dtype: str, tick: Tick) -> Re
             return one_after_the_other(subject, settings, dtype, tick, laws)
         look, findings = look_closer(instrument, look, findings, steps)
         findings = [lawful(finding, laws) for finding in findings]
+    found = located(instrument, look, findings)
     report = report_on(subject, instrument, look, findings, settings, dtype)
-    return dataclasses.replace(report, consistency=laws)
+    causes = diagnose(instrument, found, findings) if settings.locate is not False else ()
+    return dataclasses.replace(report, consistency=laws, blame=found, causes=causes)
+
+
+def located(instrument: Instrument, look: Look, findings: Sequence[Finding]) -> tuple[Blame, ...]:
+    """Which components are wrong, of the leaves that the differences accuse."""
+    wanted = instrument.settings.locate
+    wrong = [i for i, f in enumerate(findings) if f.verdict is Verdict.WRONG and f.reason not in BREAKS.values()]
+    if wanted is False or not wrong:
+        return ()
+    return blame(instrument, look, wrong, thorough=wanted is True)
 
 
 def one_after_the_other(

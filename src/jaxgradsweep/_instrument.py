@@ -58,7 +58,7 @@ class Instrument:
     def __init__(self, subject: Subject, settings: Settings, criteria: Criteria, tick: Tick) -> None:
         self.subject, self.settings, self.criteria, self.tick = subject, settings, criteria, tick
         self.chunk = _sweep.chunk_of_steps(subject.point.moving, settings.batch_size, settings.memory)
-        self.evaluations, self.notes = 0, []
+        self.evaluations, self.claims, self.notes = 0, 0, []
 
     def draw(self, leaves: list[int], scale: int, numbers: range) -> Probes:
         return draw(self.subject.point.paths, leaves, scale, numbers, self.settings.key)
@@ -192,6 +192,7 @@ class Instrument:
         chosen = steps[(steps <= 1) & (steps >= SEGMENT_END)][::2]
         if not subject.claim.integrable or not len(chosen):
             return None
+        self.claims += int(np.sum(rows)) * len(chosen) * sum(_sweep.NODES)
         try:
             found = _sweep.integrate(subject.claim, subject.arrays, probes.rows(rows), chosen, self.chunk)
         except Exception:  # the claim raises somewhere along the segments: it says nothing there

@@ -55,7 +55,8 @@ def encode(value: Any) -> Any:
         case float() | np.floating():
             return float(value) if math.isfinite(value) else str(float(value))
         case np.ndarray():
-            return {"dtype": value.dtype.name, "shape": list(value.shape), "values": encode(value.ravel().tolist())}
+            flat = value.ravel().view(value.real.dtype) if np.iscomplexobj(value) else value.ravel()
+            return {"dtype": value.dtype.name, "shape": list(value.shape), "values": encode(flat.tolist())}
         case tuple() | list():
             return [encode(each) for each in value]
         case dict():
@@ -114,7 +115,10 @@ def _decode_union(options: Sequence[Any], value: Any, where: str) -> Any:
 def _decode_array(value: Any, where: str) -> np.ndarray:
     try:
         values = [float(each) if isinstance(each, str) else each for each in value["values"]]
-        return np.array(values, dtype=value["dtype"]).reshape(value["shape"])
+        dtype = np.dtype(value["dtype"])
+        kept = np.finfo(dtype).dtype if dtype.kind == "c" else dtype  # a complex number is kept as two
+        flat = np.array(values, dtype=kept)
+        return (flat.view(dtype) if dtype.kind == "c" else flat).reshape(value["shape"])
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise _damaged(where, f"is not an array ({type(error).__name__}: {error})") from error
 

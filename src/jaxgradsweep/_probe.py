@@ -17,17 +17,25 @@ LEAF, COMPONENT = 0, 1  # scale of a random direction: the leaf's, or each compo
 MAX_STEPS = 80  # longest grid: a multiple of every chunk of steps that is evaluated at once
 BASIS, BASIS_LEAF = 2, 3  # one component alone, at its own scale or at the leaf's
 PART, REST = 4, 5  # a random half of the components of the direction at the leaf's scale, and the other half
+ALL = (0, 1, 1, 1)  # a span of all components
+EVERY_OUTPUT = (-1, *ALL)
 SCALES = ("leaf", "component", "basis", "basis at leaf's scale", "part", "rest")
 
 
 @dataclasses.dataclass(frozen=True)
 class Probes:
-    """Probes as the compiled program wants them: one row each."""
+    """Probes as the compiled program wants them: one row each.
+
+    A span (start, stop, stride, period) holds the components whose flat index i has `start <= i // stride % period <
+    stop`: a range of the leaf, or of one of its axes.
+    """
 
     leaf: np.ndarray  # which moving leaf
     scale: np.ndarray  # LEAF, COMPONENT or BASIS
     index: np.ndarray  # which component, where one moves alone
     seed: np.ndarray  # four words that seed the direction and the cotangent
+    span: np.ndarray  # which components move
+    dual: np.ndarray  # which outputs count: of which leaf, or -1 for all, and a span
 
     def __len__(self) -> int:
         return len(self.leaf)
@@ -37,7 +45,20 @@ class Probes:
         return Probes(*(np.concatenate(pair) for pair in zip(vars(self).values(), vars(more).values(), strict=True)))
 
     def rows(self, rows: np.ndarray | slice) -> "Probes":
-        return Probes(self.leaf[rows], self.scale[rows], self.index[rows], self.seed[rows])
+        return Probes(*(values[rows] for values in vars(self).values()))
+
+    def padded(self, count: int) -> list[np.ndarray]:
+        """What the compiled program takes: always so many rows."""
+        more = count - len(self)
+        return [np.pad(a, [(0, more)] + [(0, 0)] * (a.ndim - 1)) for a in vars(self).values()]
+
+    def within(self, span: tuple[int, int, int, int]) -> "Probes":
+        """The same directions, restricted to some components."""
+        return dataclasses.replace(self, span=np.tile(np.array(span, np.int32), (len(self), 1)))
+
+    def to_outputs(self, dual: tuple[int, int, int, int, int]) -> "Probes":
+        """The same cotangents, restricted to some outputs."""
+        return dataclasses.replace(self, dual=np.tile(np.array(dual, np.int32), (len(self), 1)))
 
 
 def seed_words(key: int, path: str, number: int) -> np.ndarray:
@@ -54,6 +75,7 @@ def draw(paths: tuple[str, ...], leaves: list[int], scale: int, numbers: range, 
         scale=np.full(len(rows), scale, np.int32),
         index=np.zeros(len(rows), np.int32),
         seed=np.array([words for _, words in rows], np.uint32).reshape(len(rows), 4),
+        **everything(len(rows)),
     )
 
 
@@ -65,7 +87,23 @@ def basis(leaf: int, components: np.ndarray, scale: int) -> Probes:
         scale=np.full(count, scale, np.int32),
         index=np.asarray(components, np.int32),
         seed=np.zeros((count, 4), np.uint32),
+        **everything(count),
     )
+
+
+def everything(count: int) -> dict[str, np.ndarray]:
+    """Spans of all components and all outputs, for so many probes."""
+    return {
+        "span": np.tile(np.array(ALL, np.int32), (count, 1)),
+        "dual": np.tile(np.array(EVERY_OUTPUT, np.int32), (count, 1)),
+    }
+
+
+def inside(size: int, span: jax.Array) -> jax.Array:
+    """Whether each of so many components lies in a span."""
+    start, stop, stride, period = (span[i] for i in range(4))
+    place = jnp.arange(size) // stride % period
+    return (place >= start) & (place < stop)
 
 
 def step_grid(bits: int, *, outward: bool = False) -> np.ndarray:
@@ -111,9 +149,14 @@ def scales_of(leaf: jax.Array) -> tuple[jax.Array, jax.Array]:
 
 
 def direction(
-    leaf: jax.Array, scales: tuple[jax.Array, jax.Array], random: jax.Array, scale: jax.Array, index: jax.Array
+    leaf: jax.Array,
+    scales: tuple[jax.Array, jax.Array],
+    random: jax.Array,
+    scale: jax.Array,
+    index: jax.Array,
+    span: jax.Array | None = None,
 ) -> jax.Array:
-    """A tangent for one leaf: random, of the leaf's own dtype, at the given kind of scale."""
+    """A tangent for one leaf: random, of the leaf's own dtype, at the given kind of scale, within a span."""
     overall, own = scales
     bits = random[: leaf.size].reshape(leaf.shape)
     mantissa = short_mantissa(bits)
@@ -123,6 +166,8 @@ def direction(
     if jnp.issubdtype(leaf.dtype, jnp.complexfloating):
         mantissa, only = mantissa + 1j * short_mantissa(bits >> 4), only * jnp.where(index < leaf.size, 1, 1j)
     value = jnp.where((scale == COMPONENT) | (scale == BASIS), own, overall) * jnp.where(alone, only, mantissa)
+    if span is not None:
+        value = value * inside(leaf.size, span).reshape(leaf.shape)
     half = (bits & 128) > 0
     return (jnp.where(scale == PART, half, True) * jnp.where(scale == REST, ~half, True) * value).astype(leaf.dtype)
 
@@ -132,7 +177,9 @@ def random_bytes(seed: jax.Array, count: int) -> jax.Array:
     return jax.random.bits(jax.random.wrap_key_data(seed, impl="rbg"), (count,), jnp.uint8)
 
 
-def cotangents(outputs: list[jax.Array], seed: jax.Array, scale: jax.Array) -> list[jax.Array]:
+def cotangents(
+    outputs: list[jax.Array], seed: jax.Array, scale: jax.Array, dual: jax.Array | None = None
+) -> list[jax.Array]:
     """One random cotangent for each output, exactly 1 for a lone real scalar.
 
     Each is scaled to one over the output's own size, or, for a direction of component scale, to one over the size of
@@ -142,7 +189,7 @@ def cotangents(outputs: list[jax.Array], seed: jax.Array, scale: jax.Array) -> l
         return [jnp.ones((), wide_dtype())]
     random = random_bytes(seed[::-1], sum(y.size for y in outputs))
     found, start = [], 0
-    for y in outputs:
+    for number, y in enumerate(outputs):
         bits = random[start : start + y.size].reshape(y.shape)
         start += y.size
         value = short_mantissa(bits).astype(wide_dtype())
@@ -151,5 +198,9 @@ def cotangents(outputs: list[jax.Array], seed: jax.Array, scale: jax.Array) -> l
         size = jnp.abs(y).astype(wide_dtype())
         overall = power_of_two_near(1.3 * root_mean_square(size))
         own = jnp.where(size > 0, power_of_two_near(1.3 * size), overall)
-        found.append(value / jnp.where(scale == COMPONENT, own, overall))
+        value = value / jnp.where(scale == COMPONENT, own, overall)
+        if dual is not None:
+            counts = (dual[0] < 0) | ((dual[0] == number) & inside(y.size, dual[1:]).reshape(y.shape))
+            value = jnp.where(counts, value, 0)
+        found.append(value)
     return found

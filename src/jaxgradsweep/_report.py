@@ -11,8 +11,10 @@ import numpy as np
 from jaxtyping import Float
 
 from jaxgradsweep import _json
+from jaxgradsweep._cause import Cause
 from jaxgradsweep._consistency import Consistency
 from jaxgradsweep._fit import Fit
+from jaxgradsweep._locate import Blame
 from jaxgradsweep._sweep import Sweep
 from jaxgradsweep._verdict import Finding
 from jaxgradsweep._wording import NO_RULE, RULES_OF_THUMB, Verdict
@@ -117,8 +119,8 @@ class Report:
         findings: One per leaf that moves.
         resolution: The coarsest detection limit of the findings: a larger relative error would have been seen.
         tolerance: The coarsest tolerance used, relative.
-        blame: Which components are wrong, where that was looked for.
-        causes: Which mistakes would explain it, where that was looked for.
+        blame: Which components of the wrong leaves are wrong, and of which outputs.
+        causes: Which mistakes explain what is wrong, each with a sentence; none where no pattern is known.
         sweep: The raw measurements, kept for plotting.
         fit: What the sweep says of the function alone.
         classic: The familiar figures of other checkers, per leaf and in total.
@@ -137,8 +139,8 @@ class Report:
     findings: tuple[Finding, ...]
     resolution: float
     tolerance: float
-    blame: tuple = ()
-    causes: tuple = ()
+    blame: tuple[Blame, ...] = ()
+    causes: tuple[Cause, ...] = ()
     sweep: Sweep
     fit: Fit
     classic: tuple[Classic, ...]

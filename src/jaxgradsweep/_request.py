@@ -40,6 +40,8 @@ class Settings:
         progress: True for a bar on stderr, or a function that is called with (what, done, total).
         consistency: which identities that need no steps to test as well: None, those that cost less than the sweep;
             True, all that apply, also compiled code against uncompiled; False, those that the sweep itself tells.
+        locate: whether to look for the components that make a claim wrong: None, with at most three times the
+            evaluations of the check; True, with as many as it takes; False, not at all.
     """
 
     dtype: str = "float64"
@@ -52,6 +54,7 @@ class Settings:
     memory: int = 2**31
     progress: bool | Callable[[str, int, int], None] | None = None
     consistency: bool | None = None
+    locate: bool | None = None
 
     @property
     def count(self) -> int:
@@ -65,8 +68,9 @@ class Settings:
             raise ValueError(
                 f"`rtol` must be a relative error between 0 and 1, or None to measure it; got {self.rtol!r}"
             )
-        if self.consistency not in (None, True, False):
-            raise ValueError(f"`consistency` must be True, False or None; got {self.consistency!r}")
+        for name in ("consistency", "locate"):
+            if (value := getattr(self, name)) not in (None, True, False):
+                raise ValueError(f"`{name}` must be True, False or None; got {value!r}")
         for name, least in (("directions", 1), ("batch_size", 3), ("memory", 1)):
             value = getattr(self, name)
             if value is not None and (

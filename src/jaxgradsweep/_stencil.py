@@ -17,13 +17,19 @@ AtOnce = Callable[[Callable, jax.Array], Any]  # evaluates a function of one off
 
 
 def tangent(
-    moving: Sequence[jax.Array], scales: Sequence[Any], leaf: Any, scale: Any, index: Any, seed: Any
+    moving: Sequence[jax.Array],
+    scales: Sequence[Any],
+    leaf: Any,
+    scale: Any,
+    index: Any,
+    seed: Any,
+    span: Any = None,
 ) -> list[jax.Array]:
     """The direction of one probe: zero but in the leaf that it moves."""
     random = random_bytes(seed, max(x.size for x in moving))
 
     def draw(x: jax.Array, own: Any, number: int) -> jax.Array:
-        drawn = functools.partial(direction, x, own, random, scale, index)
+        drawn = functools.partial(direction, x, own, random, scale, index, span)
         return jax.lax.cond(leaf == number, drawn, lambda: jnp.zeros_like(x))
 
     return [draw(x, own, number) for number, (x, own) in enumerate(zip(moving, scales, strict=True))]
@@ -35,11 +41,17 @@ def displaced(moving: Sequence[jax.Array], v: Sequence[jax.Array], t: jax.Array)
 
 
 def cotangent_of(
-    claim: Claim, moving: Sequence[jax.Array], scales: Sequence[Any], out: list[jax.Array], seed: Any, scale: Any
+    claim: Claim,
+    moving: Sequence[jax.Array],
+    scales: Sequence[Any],
+    out: list[jax.Array],
+    seed: Any,
+    scale: Any,
+    dual: Any = None,
 ) -> list[jax.Array]:
     """The cotangent of one probe; for second differences of the function itself, a second direction, in all leaves."""
     if claim.kind != "curvature":
-        return cotangents(out, seed, scale)
+        return cotangents(out, seed, scale, dual)
     return everywhere(moving, scales, seed[::-1], jnp.where(scale == COMPONENT, COMPONENT, LEAF))
 
 

@@ -41,7 +41,8 @@ class Subject:
         claim: what is compiled.
         point: where.
         values: the derivative, where it is given as numbers.
-        output_dtypes: of the function's inexact outputs.
+        outputs: shapes and dtypes of the function's inexact outputs; for an HVP, of its gradient.
+        output_paths: their names.
         claim_dtypes: of the claimed derivative, where that is known.
         traits: what the traced programs tell.
         dtypes: of the moving leaves as the caller passed them.
@@ -51,11 +52,17 @@ class Subject:
     claim: Claim
     point: Point
     values: tuple[Any, ...]
-    output_dtypes: tuple[Any, ...]
+    outputs: tuple[Any, ...]
+    output_paths: tuple[str, ...]
     claim_dtypes: tuple[Any, ...]
     traits: Traits
     dtypes: tuple[str, ...]
     notes: tuple[str, ...]
+
+    @property
+    def output_dtypes(self) -> tuple[Any, ...]:
+        """Of the function's inexact outputs."""
+        return tuple(y.dtype for y in self.outputs)
 
     @property
     def arrays(self) -> tuple[Any, Any, Any]:
@@ -144,7 +151,8 @@ def prepare(
         claim=claim,
         point=point,
         values=tuple(values),
-        output_dtypes=tuple(y.dtype for y in seen.outputs),
+        outputs=tuple(seen.outputs),
+        output_paths=tuple(f"output{path}" for path in (point.paths if kind == "hvp" else seen.paths)),
         claim_dtypes=tuple(given),
         traits=seen.traits,
         dtypes=shipped,
@@ -158,6 +166,7 @@ class Inspection:
 
     claim: Claim
     outputs: list[Any]
+    paths: list[str]
     derivative: list[Any] | None
     traits: Traits
     notes: tuple[str, ...]
@@ -179,6 +188,7 @@ def inspect(claim: Claim, shapes: Any) -> Inspection:
     moving, held = list(shapes[0]), shapes[1]
     first, out = jax.make_jaxpr(lambda m, h: primal(claim, m, h), return_shape=True)(moving, held)
     check_output(claim, out)
+    paths = [jax.tree_util.keystr(path) for path, y in jax.tree_util.tree_flatten_with_path(out)[0] if is_inexact(y)]
     notes: list[str] = []
     derivative = traced = None
     if claim.kind == "hvp" and (claim.rule is not None or claim.by_value) and moving:
@@ -198,14 +208,14 @@ def inspect(claim: Claim, shapes: Any) -> Inspection:
     known = traits(program, again, traced, len(moving), min(jnp.finfo(y.dtype).nmant for y in found))
     claim = dataclasses.replace(claim, calls_out=known.calls_out)
     if not moving:
-        return Inspection(claim, found, derivative, known, tuple(notes))
+        return Inspection(claim, found, paths, derivative, known, tuple(notes))
     try:
         batched = [jax.ShapeDtypeStruct((2, *leaf.shape), leaf.dtype) for leaf in moving]
         jax.eval_shape(lambda m, h: jax.vmap(lambda x: outputs(claim, x, h))(m), batched, held)
     except NotImplementedError:
         notes.append(NOTES["no vmap"])
         claim = dataclasses.replace(claim, vectorised=False)
-    return Inspection(claim, found, derivative, known, tuple(notes))
+    return Inspection(claim, found, paths, derivative, known, tuple(notes))
 
 
 def _choose_mode(claim: Claim, moving: Any, held: Any, notes: list[str]) -> tuple[Claim, Any]:

@@ -195,8 +195,7 @@ def measured(
     parts: list[dict[str, Any]] = [nothing(0, MAX_STEPS) | dict.fromkeys(_columns(claim), np.zeros(0))]
     for start in range(0, len(probes), MAX_PROBES):
         part = probes.rows(slice(start, start + MAX_PROBES))
-        pad = MAX_PROBES - len(part)
-        rows = [np.pad(a, [(0, pad)] + [(0, 0)] * (a.ndim - 1)) for a in (part.leaf, part.scale, part.index, part.seed)]
+        rows = part.padded(MAX_PROBES)
         counts = np.array([len(part), width // chunk], np.int32)
         measured = run(*point, rows, padded.astype(wide_dtype()), counts)
         if isinstance(measured["claimed"], Tracer):
@@ -252,9 +251,9 @@ def _sweep(
     found = dict.fromkeys(PER_STEP, grid) | dict.fromkeys(_columns(claim), column)
 
     def one_probe(i: Any, found: dict[str, Any]) -> dict[str, Any]:
-        leaf, scale, index, seed = (row[i] for row in rows)
-        v = tangent(moving, scales, leaf, scale, index, seed)
-        u = cotangent_of(claim, moving, scales, out, seed, scale)
+        leaf, scale, index, seed, span, dual = (row[i] for row in rows)
+        v = tangent(moving, scales, leaf, scale, index, seed, span)
+        u = cotangent_of(claim, moving, scales, out, seed, scale, dual)
         claimed, size, *value = pairing(v, u)
         paired: dict[str, Any] = {"claimed": claimed, "size": size}
         if other is not None:
@@ -307,8 +306,7 @@ def integrate(
     parts = []
     for start in range(0, len(probes), MAX_PROBES):
         part = probes.rows(slice(start, start + MAX_PROBES))
-        pad = MAX_PROBES - len(part)
-        rows = [np.pad(a, [(0, pad)] + [(0, 0)] * (a.ndim - 1)) for a in (part.leaf, part.scale, part.index, part.seed)]
+        rows = part.padded(MAX_PROBES)
         counts = np.array([len(part), len(steps)], np.int32)
         parts.append(
             np.asarray(run(*point, rows, padded.astype(wide_dtype()), counts), float)[:, : len(part), : len(steps)]
@@ -335,9 +333,9 @@ def _segments(
     weights = jnp.asarray(np.concatenate([w for _, w in rules]), wide)
 
     def one_probe(i: Any, found: jax.Array) -> jax.Array:
-        leaf, scale, index, seed = (row[i] for row in rows)
-        v = tangent(moving, scales, leaf, scale, index, seed)
-        u = cotangent_of(claim, moving, scales, out, seed, scale)
+        leaf, scale, index, seed, span, dual = (row[i] for row in rows)
+        v = tangent(moving, scales, leaf, scale, index, seed, span)
+        u = cotangent_of(claim, moving, scales, out, seed, scale, dual)
 
         def claimed(t: jax.Array) -> jax.Array:
             return linearise(claim, displaced(moving, v, t), held, values)[1](v, u)[0]

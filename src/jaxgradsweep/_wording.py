@@ -217,6 +217,9 @@ def _short(value: float) -> str:
     return f"{mantissa}e{int(power)}"
 
 
+WRONG_ARE = "wrong: {pattern}"
+NO_PATTERN = "{count} of {total:,} components are wrong, without a pattern that is known here"
+STOPPED = "the search ended with its budget: there may be more. `locate=True` looks for all"
 HOLD = "identities that hold to rounding:"
 BROKEN = "{law} is broken by {off}"
 LIMIT = "an error above {limit} would have been seen"

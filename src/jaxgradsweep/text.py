@@ -14,7 +14,10 @@ from jaxgradsweep._wording import (
     LIMIT,
     MEASURABLY_OFF,
     MEASURED_IS_BETTER,
+    NO_PATTERN,
     NOTHING_PROBED,
+    STOPPED,
+    WRONG_ARE,
     Law,
     Reason,
     Verdict,
@@ -25,6 +28,7 @@ VERDICT_WIDTH = 130  # the verdict is one line, unless it names many leaves
 MOST_ROWS = 40  # a longer table hides what matters
 MOST_NAMES = 6  # leaves named in one sentence
 LONGEST_NAME = 100  # columns of a leaf's name in a sentence
+MOST_BLAMED = 3  # wrong components of a leaf that are spelled out
 MOST_BLURRED = 1e3  # a ratio is shown where the estimate is so many times its uncertainty
 SHORTEST_PATH = 16  # columns that a leaf's name keeps, whatever else the table holds
 
@@ -42,6 +46,7 @@ IDENTITY = {
 _COLUMNS = ("leaf", "shape", "verdict", "reason", "relative error", "limit", "slope", "crossover")
 _NUMBER_COLUMNS = ("directional derivative of", "claimed", "estimated", "claimed / estimated, every direction")
 _PART_COLUMNS = ("check", "verdict", "leaf", "reason", "relative error", "limit")
+_BLAME_COLUMNS = ("component", "claimed", "measured", "claimed / measured")
 _LAW_COLUMNS = ("identity", "which says", "holds", "off by", "rounding")
 _FIGURES = ("cs231n", "ratio", "sum_ratio", "max_normalised")
 _FIGURE_COLUMNS = ("leaf", "cs231n", "ratio", "sum ratio", "max norm.", "same sign")
@@ -275,11 +280,44 @@ def _explanations(report: Report) -> list[str]:
         _why(report),
         advice,
         _numbers(report),
+        *_blames(report),
         _items("structure", getattr(report, "structure", ())),
         *_identities(report),
         _items("notes", report.notes),
         _footer(report),
     ]
+
+
+def _blames(report: Report) -> list[str]:
+    """Which components are wrong: what they have in common, and those that are off most."""
+    said = []
+    for blame in report.blame:
+        count, total = int(blame.wrong.sum()), int(np.prod(blame.shape, dtype=int))
+        words = (
+            WRONG_ARE.format(pattern=blame.pattern) if blame.pattern else NO_PATTERN.format(count=count, total=total)
+        )
+        said.append(f"{leaf_name(blame.path)}: {words}{'' if blame.complete else f'; {STOPPED}'}")
+    rows = [
+        (
+            f"{leaf_name(blame.path)}{list(map(int, index)) if len(index) else ''}",
+            f"{claimed:.8g}",
+            f"{estimate:.8g} ± {number(bar)}",
+            f"{(claimed / estimate):.6g}" if abs(estimate) > MOST_BLURRED * bar else "-",
+        )
+        for blame in report.blame
+        for index, claimed, estimate, bar in zip(
+            blame.indices[:MOST_BLAMED],
+            blame.claimed[:MOST_BLAMED],
+            blame.estimate[:MOST_BLAMED],
+            blame.uncertainty[:MOST_BLAMED],
+            strict=True,
+        )
+    ]
+    causes: dict[str, list[str]] = {}
+    for cause in report.causes:
+        causes.setdefault(cause.sentence, []).append(leaf_name(cause.path))
+    likely = _items("likely cause", [f"{', '.join(names[:MOST_NAMES])}: {text}" for text, names in causes.items()])
+    return [likely, _items("where", said), "\n".join(_table(_BLAME_COLUMNS, rows, (1, 2, 3))) if rows else ""]
 
 
 def _identities(report: Report) -> list[str]:

@@ -1,0 +1,317 @@
+"""Why a claim is wrong: mistakes that people make, each tested against what was measured.
+
+A hypothesis predicts the claim from the right derivative, or the other way round. It is named only if it explains the
+error to a hundredth part and better, in every component that is known; what two hypotheses explain equally is said of
+both.
+"""
+
+import dataclasses
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+
+from jaxgradsweep._remedy import ALSO_SCALED, CAUSES, EACH_FACTOR, EVERY_CAUSE_SIGN, FACTORS, KINDS, UNKNOWN_FACTOR
+
+EXPLAINS = 1e-2  # a cause leaves at most this part of the error
+ALIKE = 1e-6  # and at most this part of the derivative
+SAME = 1e-5  # a factor is a well-known number if it is one to this relative error
+BARS = 3.0  # error bars within which a measured component is met
+FEWEST = 3  # components, at least one per fitted number and two more, that a cause must explain
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Cause:
+    """A mistake that explains an error.
+
+    Attributes:
+        name: one of a fixed vocabulary, such as "constant-factor", "sign" or "transposed".
+        path: the leaf.
+        factor: the number that was estimated with it, such as the constant factor or the strength of a weight decay.
+        confidence: share of the error that it explains.
+        sentence: what it means, and where to look.
+    """
+
+    name: str
+    path: str
+    factor: float | None
+    confidence: float
+    sentence: str
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Evidence:
+    """One wrong leaf: NaN stands for what is not known.
+
+    Attributes:
+        path: its name.
+        point: the parameters.
+        claimed: the claimed derivative.
+        right: the right one.
+        bar: its error bar.
+        others: the same of the other leaves, by name: parameters, claimed and right derivative.
+        sizes: numbers that occur in shapes, and what has them.
+        counts: how often each index along the first axis occurs in an integer argument, for those that index it.
+    """
+
+    path: str
+    point: np.ndarray
+    claimed: np.ndarray
+    right: np.ndarray
+    bar: np.ndarray
+    others: dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]]
+    sizes: dict[int, str]
+    counts: tuple[np.ndarray, ...] = ()
+
+    @property
+    def known(self) -> np.ndarray:
+        return np.isfinite(self.right) & np.isfinite(self.claimed)
+
+    @property
+    def error(self) -> np.ndarray:
+        return self.claimed - self.right
+
+    @property
+    def wrong(self) -> np.ndarray:
+        """Which known components are wrong."""
+        size = root_mean_square(self.right[self.known])
+        return np.asarray(self.known & (np.abs(self.error) > BARS * self.bar + 1e-9 * size))
+
+
+Found = tuple[str, float | None, float, str]  # name, factor, confidence, sentence
+
+
+def causes_of(evidence: Evidence) -> tuple[Cause, ...]:
+    """The mistakes that explain the error of one leaf: those with the fewest fitted numbers, and all that tie.
+
+    Where the right derivative is known of single components only, a wrong order is looked for from the other side: the
+    right numbers must be the claimed ones in another order.
+    """
+    if not evidence.wrong.any():
+        return ()
+    mirrored = dataclasses.replace(evidence, claimed=evidence.right, right=evidence.claimed)
+    for tests in (EXACT, FITTED):
+        found = [each for test in tests for each in test(evidence)]
+        found += [each for test in tests if test is rearranged for each in test(mirrored)]
+        if found:
+            best = max(confidence for _, _, confidence, _ in found)
+            kept = {name: each for each in found if (name := each[0]) and each[2] >= best - EXPLAINS}
+            return tuple(
+                Cause(name=name, path=evidence.path, factor=factor, confidence=confidence, sentence=sentence)
+                for name, factor, confidence, sentence in kept.values()
+            )
+    return ()
+
+
+def explained(evidence: Evidence, prediction: np.ndarray, where: np.ndarray | None = None, fitted: int = 0) -> float:
+    """The share of the error that a prediction of the claim explains; 0 unless it does so everywhere."""
+    where = evidence.known & np.isfinite(prediction) if where is None else where & np.isfinite(prediction)
+    wrong = evidence.wrong & where
+    if int(wrong.sum()) < min(FEWEST + fitted, int(evidence.claimed.size)) or not (evidence.wrong <= where).all():
+        return 0.0
+    with np.errstate(all="ignore"):
+        left = np.abs(evidence.claimed - prediction)[where]
+        error = root_mean_square(evidence.error[wrong])
+        size = root_mean_square(evidence.right[where]) or root_mean_square(evidence.claimed[where])
+        slack = min(ALIKE * size, EXPLAINS * error) + BARS * np.nan_to_num(evidence.bar[where], posinf=0)
+    if np.any(left > slack) or error <= BARS * root_mean_square(evidence.bar[wrong]):
+        return 0.0
+    return float(1 - min(1.0, root_mean_square(left) / error))
+
+
+def root_mean_square(values: np.ndarray) -> float:
+    """RMS without overflow; 0 of nothing."""
+    size = np.abs(np.asarray(values)).ravel()
+    largest = np.max(size, initial=0.0)
+    return float(largest * np.sqrt(np.mean((size / largest) ** 2))) if largest > 0 and np.isfinite(largest) else 0.0
+
+
+def ratio(a: np.ndarray, b: np.ndarray) -> float:
+    """The factor f for which a = f b in least squares."""
+    unit = np.max(np.abs(b), initial=0.0) or 1.0
+    b = b / unit
+    return float(np.real(np.vdot(b, a)) / max(np.real(np.vdot(b, b)), np.finfo(float).tiny) / unit)
+
+
+# ---- causes without a fitted number
+
+
+def zero(evidence: Evidence) -> Iterator[Found]:
+    if not evidence.claimed[evidence.wrong].any() and int(evidence.wrong.sum()) >= 1:
+        whole = not evidence.claimed[evidence.known].any()
+        yield "zero", 0.0, 1.0, CAUSES["zero" if whole else "zero in part"]
+
+
+def arrangements(array: np.ndarray) -> Iterator[tuple[str, str, np.ndarray]]:
+    """Ways in which the numbers of an array get into a wrong order."""
+    axes = range(array.ndim)
+    for a, b in itertools.combinations(axes, 2):
+        if array.shape[a] == array.shape[b]:
+            yield "transposed", f"axes {a} and {b}", np.swapaxes(array, a, b)
+    if array.ndim >= 2 and array.shape != array.shape[::-1]:
+        yield "transposed", "all axes, and then reshaped", array.T.reshape(array.shape)
+        yield "transposed", "all axes, read in the other order", array.reshape(array.shape[::-1]).T
+    for count in range(1, array.ndim + 1):
+        for chosen in itertools.combinations(axes, count):
+            if all(array.shape[axis] > 1 for axis in chosen):
+                where = f"axis {chosen[0]}" if count == 1 else f"axes {', '.join(map(str, chosen))}"
+                yield "flipped", where, np.flip(array, chosen)
+    for axis in axes:
+        for shift in (1, -1, 2, -2):
+            if array.shape[axis] > 2:
+                yield "rolled", f"{abs(shift)} along axis {axis}", np.roll(array, shift, axis)
+
+
+def rearranged(evidence: Evidence) -> Iterator[Found]:
+    for name, where, prediction in arrangements(evidence.right):
+        if confidence := explained(evidence, prediction):
+            yield name, None, confidence, CAUSES[name].format(where=where)
+
+
+def opposite(evidence: Evidence) -> Iterator[Found]:
+    if confidence := explained(evidence, -evidence.right):
+        yield "sign", -1.0, confidence, CAUSES["sign"].format(part="")
+
+
+def swapped(evidence: Evidence) -> Iterator[Found]:
+    for path, (_, _, right) in evidence.others.items():
+        if right.shape == evidence.right.shape and (confidence := explained(evidence, right)):
+            yield "swapped", None, confidence, CAUSES["swapped"].format(other=path)
+
+
+def conjugate(evidence: Evidence) -> Iterator[Found]:
+    if np.iscomplexobj(evidence.claimed) and (confidence := explained(evidence, np.conj(evidence.right))):
+        yield "conjugate", None, confidence, CAUSES["conjugate"]
+
+
+def summed(evidence: Evidence) -> Iterator[Found]:
+    """A sum over an axis that is missing, or one too many."""
+    right = evidence.right
+    for axis in range(right.ndim):
+        if right.shape[axis] < 2:
+            continue
+        with np.errstate(all="ignore"):
+            total = np.broadcast_to(right.sum(axis=axis, keepdims=True), right.shape)
+        for name, prediction in (("sum over", total), ("mean over", total / right.shape[axis])):
+            if confidence := explained(evidence, prediction):
+                yield "broadcast-sum", None, confidence, CAUSES["broadcast-sum"].format(what=name, axis=axis)
+
+
+def other_index(evidence: Evidence) -> Iterator[Found]:
+    """Few wrong components, each of which has the value of another component."""
+    wrong: list[tuple[int, ...]] = [tuple(map(int, index)) for index in np.argwhere(evidence.wrong)]
+    if not 1 <= len(wrong) <= 4 or evidence.claimed.size < 4:
+        return
+    places = []
+    for index in wrong:
+        same: np.ndarray = np.array(np.isclose(evidence.right, evidence.claimed[index], rtol=1e-9, atol=0))
+        same[index] = False
+        if not evidence.claimed[index] or not same.any():
+            return
+        nearest = min(
+            np.argwhere(same).tolist(), key=lambda at: sum(abs(a - b) for a, b in zip(at, index, strict=True))
+        )
+        places.append(f"{list(index)} has the value of {nearest}")
+    yield "index", None, 1.0, CAUSES["index"].format(places="; ".join(places))
+
+
+def repeated(evidence: Evidence) -> Iterator[Found]:
+    """Rows that an integer argument names more than once are wrong, and no others."""
+    if evidence.claimed.ndim < 1:
+        return
+    rows = evidence.wrong.reshape(len(evidence.wrong), -1).any(axis=1)
+    known = evidence.known.reshape(len(rows), -1).any(axis=1)
+    for counts in evidence.counts:
+        if np.array_equal(rows[known], (counts > 1)[known]) and rows.any() and not rows[known].all():
+            yield "repeated-index", None, 1.0, CAUSES["repeated-index"]
+
+
+def rounded(evidence: Evidence) -> Iterator[Found]:
+    """Every claimed number fits into fewer bits than the function has."""
+    claimed = evidence.claimed[evidence.known & (evidence.claimed != 0)]
+    if len(claimed) < 8 or np.iscomplexobj(claimed):
+        return
+    mantissa = np.frexp(claimed)[0]
+    for bits, name in ((8, "bfloat16"), (11, "float16"), (24, "float32")):
+        if np.array_equal(np.round(mantissa * 2.0**bits), mantissa * 2.0**bits):
+            size = np.abs(evidence.error) <= 2.0 ** (2 - bits) * np.abs(evidence.claimed)
+            if size[evidence.wrong].mean() > 0.9:
+                yield "low-precision", None, 1.0, CAUSES["low-precision"].format(name=name)
+            return
+
+
+# ---- causes with one fitted number
+
+
+def factor(evidence: Evidence) -> Iterator[Found]:
+    """A constant factor, on the whole leaf or on its wrong components."""
+    wrong = evidence.wrong
+    value = ratio(evidence.claimed[wrong], evidence.right[wrong])
+    whole = (wrong | (evidence.known & (np.abs(evidence.right) <= BARS * evidence.bar))) >= evidence.known
+    confidence = explained(evidence, np.where(wrong, value * evidence.right, evidence.right), fitted=1)
+    if not confidence or not value:
+        return
+    part = "" if whole.all() else "in the wrong components, "
+    if abs(value + 1) < SAME:
+        yield "sign", -1.0, confidence, CAUSES["sign"].format(part=part)
+        return
+    meaning = meaning_of(value, evidence.sizes)
+    yield "constant-factor", value, confidence, CAUSES["constant-factor"].format(part=part, value=value, why=meaning)
+
+
+def meaning_of(value: float, sizes: dict[int, str]) -> str:
+    """What a factor usually comes from."""
+    size, sign = abs(value), EVERY_CAUSE_SIGN if value < 0 else ""
+    for number, words in FACTORS.items():
+        if abs(size / number - 1) < SAME:
+            return f"{sign}{words}"
+    for n, what in sorted(sizes.items(), key=lambda each: -each[0]):
+        forms = {
+            "sum": n,
+            "mean": 1 / n,
+            "fewer": n / (n - 1),
+            "more": (n - 1) / n,
+            "root": n**0.5,
+            "inverse root": n**-0.5,
+        }
+        for form, number in forms.items():
+            if abs(size / number - 1) < SAME:
+                return sign + EACH_FACTOR[form].format(n=n, less=n - 1, what=what)
+    return f"{sign}{UNKNOWN_FACTOR}"
+
+
+def decay(evidence: Evidence) -> Iterator[Found]:
+    """The error is a multiple of the parameters, or of their signs."""
+    for kind, prediction in (("L2", evidence.point), ("L1", np.sign(evidence.point))):
+        strength = ratio(evidence.error[evidence.known], prediction[evidence.known])
+        if np.ptp(np.abs(prediction[evidence.known])) == 0 and kind == "L2":
+            continue  # all parameters are alike: this says nothing
+        confidence = explained(evidence, evidence.right + strength * prediction, fitted=1)
+        if confidence and strength:
+            words = CAUSES["weight-decay missing" if strength < 0 else "weight-decay too much"]
+            told = words.format(kind=kind, kind_of=KINDS[kind], strength=abs(strength))
+            yield "weight-decay", abs(strength), confidence, told
+
+
+def arranged_and_scaled(evidence: Evidence) -> Iterator[Found]:
+    """A wrong order and a factor at once."""
+    for name, where, prediction in arrangements(evidence.right):
+        known = evidence.known & np.isfinite(prediction)
+        value = ratio(evidence.claimed[known], prediction[known])
+        if abs(value) > 0 and (confidence := explained(evidence, value * prediction, fitted=1)):
+            yield name, value, confidence, CAUSES[name].format(where=where) + ALSO_SCALED.format(value=value)
+
+
+def copied(evidence: Evidence) -> Iterator[Found]:
+    """The error is a multiple of another leaf's derivative."""
+    for path, (_, _, right) in evidence.others.items():
+        if right.shape != evidence.right.shape or not np.isfinite(right[evidence.known]).all():
+            continue
+        value = ratio(evidence.error[evidence.known], right[evidence.known])
+        if value and (confidence := explained(evidence, evidence.right + value * right, fitted=1)):
+            yield "copied", value, confidence, CAUSES["copied"].format(other=path, value=value)
+
+
+Test = Callable[[Evidence], Iterator[Found]]
+EXACT: Sequence[Test] = (zero, opposite, rearranged, swapped, conjugate, summed, other_index, repeated, rounded)
+FITTED: Sequence[Test] = (factor, decay, arranged_and_scaled, copied)

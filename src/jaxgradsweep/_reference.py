@@ -1,0 +1,276 @@
+"""Whole derivatives, component by component: the claim's own, and what JAX makes of the program.
+
+None of these decides a verdict. One that agrees with everything that was measured stands for the right derivative when
+causes are looked for; programs with one planted mistake show whether a claim makes it.
+"""
+
+import functools
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.extend.core import Literal
+
+from jaxgradsweep._claim import Claim, linearise, outputs
+from jaxgradsweep._probe import BASIS, cotangents
+from jaxgradsweep._program import equations
+from jaxgradsweep._subject import Subject
+
+INLINED = ("jaxpr", "call_jaxpr")  # where an equation keeps the program that it calls
+CALLS = (
+    "jit",
+    "pjit",
+    "closed_call",
+    "core_call",
+    "remat",
+    "remat2",
+    "checkpoint",
+    "custom_jvp_call",
+    "custom_vjp_call",
+)
+MOST_PLACES = 4  # so many places of one activation function are tried one by one
+ZERO_SEED = np.zeros(4, np.uint32)
+
+Leaves = list[np.ndarray]
+
+
+def claimed_leaves(subject: Subject, times: float = 1.0) -> Leaves | None:
+    """Every component of the claimed derivative of `<u, F>`, for the u of single components; None if it has none.
+
+    `times` multiplies u.
+    """
+    claim = subject.claim
+    if claim.by_value:
+        return None if claim.of_hessian else [np.asarray(value) for value in subject.values]
+
+    def whole(moving: Any, held: Any, values: Any) -> Any:
+        moving = [jnp.asarray(leaf) for leaf in moving]
+        out, pairing = linearise(claim, moving, held, values)
+        u = [times * w for w in weights(out)]
+        return jax.grad(lambda v: pairing(v, u)[0])([jnp.zeros_like(leaf) for leaf in moving])
+
+    try:
+        return [np.asarray(leaf) for leaf in jax.jit(whole)(*subject.arrays)]
+    except Exception:  # a claim that JAX cannot differentiate with respect to its tangent
+        return None
+
+
+def ignores_cotangent(subject: Subject, claimed: Leaves) -> bool:
+    """Whether a claimed VJP gives the same for twice the cotangent."""
+    if subject.claim.kind != "vjp" or not any(leaf.any() for leaf in claimed):
+        return False
+    twice = claimed_leaves(subject, times=2.0)
+    return twice is not None and all(np.array_equal(a, b) for a, b in zip(claimed, twice, strict=True))
+
+
+def weights(out: list[jax.Array]) -> list[jax.Array]:
+    """The cotangent of probes along single components."""
+    return cotangents(out, jnp.asarray(ZERO_SEED), jnp.int32(BASIS))
+
+
+def own_gradient(claim: Claim, at: Callable[[Claim, Any, Any], Any] | None = None) -> Callable[[Any, Any], Any]:
+    """JAX's gradient of `<u, F>` by the moving leaves, u fixed by the values of F."""
+    evaluate = at or outputs
+
+    def gradient(moving: Any, held: Any) -> Any:
+        moving = [jnp.asarray(leaf) for leaf in moving]
+        u = weights(outputs(claim, moving, held))
+
+        def phi(moving: Any) -> jax.Array:
+            out = evaluate(claim, moving, held)
+            return sum((jnp.sum(jnp.real(w * y)) for w, y in zip(u, out, strict=True)), start=jnp.zeros(()))
+
+        return jax.grad(phi)(moving)
+
+    return jax.jit(gradient)
+
+
+def references(subject: Subject) -> Iterator[Leaves]:
+    """What JAX says the derivative is: with the function's own rules, and without any rule that somebody wrote."""
+    for evaluate in (None, functools.partial(run_with, {})):
+        yield from attempted(own_gradient(subject.claim, evaluate), subject)
+
+
+def attempted(gradient: Callable[[Any, Any], Any], subject: Subject, held: Any = None) -> Iterator[Leaves]:
+    """The gradient, if it can be taken."""
+    try:
+        found = gradient(subject.point.moving, subject.point.held if held is None else held)
+        yield [np.asarray(leaf) for leaf in found]
+    except Exception:  # a mode that there is not, a shape that does not fit
+        return
+
+
+# ---- programs with another derivative in one place
+
+
+def run_with(rules: dict[Any, Callable], claim: Claim, moving: Any, held: Any) -> Any:
+    """F, run operation by operation, without custom rules, and with other functions for some operations.
+
+    A key of `rules` is the name of an operation, or the name and how many of it came before.
+    """
+    program, shape = jax.make_jaxpr(lambda m, h: outputs(claim, m, h), return_shape=True)(moving, held)
+    counts: dict[str, int] = {}
+    out = interpret(program.jaxpr, program.consts, jax.tree.leaves((moving, held)), rules, counts)
+    return jax.tree.unflatten(jax.tree.structure(shape), out)
+
+
+def interpret(
+    program: Any, consts: Sequence[Any], args: Sequence[Any], rules: dict[Any, Callable], counts: dict[str, int]
+) -> list[Any]:
+    """Evaluate a jaxpr, with calls and custom rules inlined."""
+    known: dict[Any, Any] = {}
+
+    def read(variable: Any) -> Any:
+        return variable.val if isinstance(variable, Literal) else known[variable]
+
+    known.update(zip(program.constvars, consts, strict=True))
+    known.update(zip(program.invars, args, strict=True))
+    for step in program.eqns:
+        values, name = [read(v) for v in step.invars], step.primitive.name
+        inner = next((step.params[key] for key in INLINED if key in step.params), None)
+        if name in CALLS and inner is not None:
+            held = getattr(inner, "consts", ())
+            out = interpret(getattr(inner, "jaxpr", inner), held, values, rules, counts)
+        else:
+            place = counts.get(name, 0)
+            counts[name] = place + 1
+            rule = rules.get(name) or rules.get((name, place))
+            out = rule(*values) if rule is not None else step.primitive.bind(*values, **step.params)
+            out = out if step.primitive.multiple_results else [out]
+        known.update(zip(step.outvars, out, strict=True))
+    return [read(v) for v in program.outvars]
+
+
+sigmoid = jax.nn.sigmoid
+VALUES: dict[str, Callable] = {
+    "tanh": jnp.tanh,
+    "logistic": sigmoid,
+    "sin": jnp.sin,
+    "cos": jnp.cos,
+    "exp": jnp.exp,
+    "log": jnp.log,
+    "sqrt": jnp.sqrt,
+    "erf": jax.lax.erf,
+}
+
+
+def _slope(name: str, slope: Callable) -> Callable:
+    """An operation whose slope is another function of its argument and its value."""
+    value = VALUES[name]
+
+    @jax.custom_jvp
+    def fun(x: Any) -> Any:
+        return value(x)
+
+    @fun.defjvp
+    def _(primals: Any, tangents: Any) -> Any:
+        a = value(*primals)
+        return a, slope(*primals, a) * tangents[0]
+
+    return fun
+
+
+def rectifier(slope: Callable) -> Callable:
+    """The larger of two numbers, where the slope of that with respect to the first is another."""
+
+    @jax.custom_jvp
+    def fun(x: Any, y: Any) -> Any:
+        return jnp.maximum(x, y)
+
+    fun.defjvp(lambda primals, tangents: (jnp.maximum(*primals), slope(*primals) * tangents[0]))
+    return fun
+
+
+# What people write instead of an activation's slope: (operation, what is wrong, a function with that slope).
+SLOPES: tuple[tuple[str, str, Callable], ...] = (
+    (
+        "tanh",
+        "1 - z**2 at its argument z, where 1 - a**2 at its value a is right",
+        _slope("tanh", lambda z, a: 1 - z**2),
+    ),
+    ("tanh", "1 - tanh(a)**2 at its value a", _slope("tanh", lambda z, a: 1 - jnp.tanh(a) ** 2)),
+    ("tanh", "1 - a, without the square", _slope("tanh", lambda z, a: 1 - a)),
+    ("tanh", "1 + a**2", _slope("tanh", lambda z, a: 1 + a**2)),
+    ("logistic", "z (1 - z) at its argument z; a (1 - a) is right", _slope("logistic", lambda z, a: z * (1 - z))),
+    ("logistic", "its slope at its value a", _slope("logistic", lambda z, a: sigmoid(a) * (1 - sigmoid(a)))),
+    ("logistic", "a, without the factor 1 - a", _slope("logistic", lambda z, a: a)),
+    ("logistic", "a (1 + a)", _slope("logistic", lambda z, a: a * (1 + a))),
+    ("sin", "-cos", _slope("sin", lambda z, a: -jnp.cos(z))),
+    ("cos", "sin, without the sign", _slope("cos", lambda z, a: jnp.sin(z))),
+    ("exp", "the exponential of its value", _slope("exp", lambda z, a: jnp.exp(a))),
+    ("exp", "its argument", _slope("exp", lambda z, a: z)),
+    ("log", "one over its value", _slope("log", lambda z, a: 1 / a)),
+    ("sqrt", "one over the root, without the half", _slope("sqrt", lambda z, a: 1 / a)),
+    ("max", "1 everywhere: the mask of the rectifier is missing", rectifier(lambda x, y: 1.0)),
+    ("max", "the mask of the rectifier, the wrong way round", rectifier(lambda x, y: jnp.where(x > y, 0.0, 1.0))),
+    *((name, "1: it is left out", _slope(name, lambda z, a: jnp.ones_like(z))) for name in VALUES),
+)
+
+
+def mistaken(subject: Subject) -> Iterator[tuple[str, str, Leaves]]:
+    """Gradients with one activation's slope wrong: its name, what is wrong, and the leaves."""
+    point = subject.point
+    try:
+        program = jax.make_jaxpr(lambda m, h: outputs(subject.claim, m, h))(list(point.moving), point.held)
+    except Exception:
+        return
+    names = [step.primitive.name for step in equations(program)]
+    for name, words, rule in SLOPES:
+        count = names.count(name)
+        if not count:
+            continue
+        keys: list[Any] = [name, *((name, place) for place in range(count if 1 < count <= MOST_PLACES else 0))]
+        for key in keys:
+            which = name if isinstance(key, str) else f"the {ordinal(key[1] + 1)} {name}"
+            gradient = own_gradient(subject.claim, functools.partial(run_with, {key: rule}))
+            for leaves in attempted(gradient, subject):
+                yield which, words, leaves
+
+
+def ordinal(number: int) -> str:
+    return {1: "first", 2: "second", 3: "third"}.get(number, f"{number}th")
+
+
+# ---- other arguments
+
+
+def parts_of_batch(subject: Subject) -> Iterator[tuple[str, Leaves]]:
+    """Gradients for single examples: of every axis length that several held arrays begin with, the first and last."""
+    held = subject.point.held
+    lengths = {np.shape(leaf)[0] for leaf in held if np.ndim(leaf) >= 1 and np.shape(leaf)[0] > 1}
+    for length in sorted(lengths, reverse=True)[:2]:
+        for words, place in (("first", slice(0, 1)), ("last", slice(length - 1, length))):
+            cut = tuple(leaf[place] if np.ndim(leaf) >= 1 and np.shape(leaf)[0] == length else leaf for leaf in held)
+            for leaves in attempted(own_gradient(subject.claim), subject, cut):
+                yield f"the {words} of {length}", leaves
+
+
+def at_other_parameters(subject: Subject, claimed: Leaves) -> tuple[float, Leaves] | None:
+    """The step s for which the claim is the gradient at x + s claim, as one that is a step of descent late has it.
+
+    Newton's method on the projection of the difference on the claim, from the slope at s = 0.
+    """
+    gradient = own_gradient(subject.claim)
+    size = sum(float(np.sum(np.abs(c) ** 2)) for c in claimed)
+
+    def missed(s: float) -> tuple[float, Leaves] | None:
+        moved = [np.asarray(x) + s * c for x, c in zip(subject.point.moving, claimed, strict=True)]
+        try:
+            found = [np.asarray(leaf) for leaf in gradient(moved, subject.point.held)]
+        except Exception:
+            return None
+        return sum(float(np.sum((g - c) * c)) for g, c in zip(found, claimed, strict=True)) / size, found
+
+    scale = 1e-3 * max(float(np.max(np.abs(x), initial=0)) for x in subject.point.moving) or 1e-3
+    s, step = 0.0, scale / (np.sqrt(size) or 1.0)
+    here = missed(s)
+    for _ in range(12):
+        there = missed(s + step)
+        if here is None or there is None or there[0] == here[0]:
+            return None
+        s, step, here = s + step, -there[0] * step / (there[0] - here[0]), there
+        if abs(step) <= 1e-12 * abs(s):
+            break
+    return (s, here[1]) if here is not None and np.isfinite(s) else None

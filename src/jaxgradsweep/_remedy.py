@@ -1,0 +1,104 @@
+"""What a cause means and which line of code to look at, in sentences."""
+
+CAUSES = {
+    "zero": (
+        "The claim is zero. Look for a `stop_gradient`, a detached branch (`jnp.round`, a cast to integers, an "
+        "array rebuilt from NumPy), or a leaf that the backward pass forgets."
+    ),
+    "zero in part": (
+        "The wrong components are claimed to be zero. Look for a mask that is too wide, a slice that is left out,"
+        " or a backward pass that fills only a part of the array."
+    ),
+    "sign": (
+        "The claim has the wrong sign {part}in every component: a minus is missing or one too many, as in the "
+        "derivative of `y - prediction`, or of a loss that was a likelihood."
+    ),
+    "constant-factor": "The claim is {value:.8g} times too large {part}everywhere: {why}.",
+    "transposed": (
+        "The claim has the right numbers with {where} exchanged: a `.T`, a `swapaxes` or the order of a matrix "
+        "product in the backward pass."
+    ),
+    "flipped": (
+        "The claim has the right numbers in reverse order along {where}: a filter that must be turned, since the "
+        "derivative of a convolution is a correlation."
+    ),
+    "rolled": (
+        "The claim has the right numbers shifted by {where}: an index that is off by one, or an offset of padding."
+    ),
+    "swapped": (
+        "The claim is the derivative of {other}: two leaves of equal shape have changed places in what the "
+        "backward pass returns."
+    ),
+    "conjugate": "The claim is the complex conjugate of JAX's gradient: return `jnp.conj` of it.",
+    "broadcast-sum": (
+        "The claim is the {what} axis {axis} of the right derivative, repeated along it: look at a `keepdims`, a "
+        "broadcast, or a sum over one axis too many."
+    ),
+    "index": "Single components have the value of others: {places}. Look at an index in the backward pass.",
+    "repeated-index": (
+        "Wrong are just the rows that an integer argument names more than once: `.at[i].set` keeps the last "
+        "contribution, where `.at[i].add` sums all."
+    ),
+    "low-precision": "Every claimed number fits into {name}: the backward pass, or what it saved, is cast to it.",
+    "weight-decay missing": (
+        "The claim lacks {strength:.6g} times {kind_of}: the derivative of an {kind} penalty is forgotten, or has"
+        " a factor too small."
+    ),
+    "weight-decay too much": (
+        "The claim has {strength:.6g} times {kind_of} too much: an {kind} penalty, or weight decay, that the "
+        "function does not have, or has once."
+    ),
+    "copied": "The error is {value:.6g} times the derivative of {other}: a term was added to the wrong leaf.",
+    "activation": "The claim is what follows if the slope of {which} is taken as {words}.",
+    "part-of-batch": (
+        "The claim is {value:.6g} times the gradient of {which} examples: a loop over the batch overwrites "
+        "instead of adding, or an index is left over from it."
+    ),
+    "stale": (
+        "The claim is the gradient at other parameters: those before a step of descent of rate {value:.6g}. The "
+        "backward pass uses values that were saved before the update."
+    ),
+    "ignores-cotangent": (
+        "The claim does not change with the cotangent: the backward pass must multiply by what it is given, and "
+        "not assume that to be one."
+    ),
+    "nonlinear-in-cotangent": (
+        "The claim is not linear in what the rule is given: look for a clip, a normalisation or an absolute value"
+        " in it."
+    ),
+    "subgradient": (
+        "The claim lies outside of the two slopes at a kink: a convention for one side, applied where the value "
+        "does not come from that side."
+    ),
+}
+KINDS = {"L2": "the parameters themselves", "L1": "the signs of the parameters"}
+FACTORS = {
+    2.0: "2, as from a square that was differentiated twice, a 1/2 that is left out, or a term counted twice",
+    0.5: "1/2, as from a forgotten 2 of a square, or one of two terms left out",
+    3.0: "3, as from a cube",
+    1 / 3: "1/3, as from a cube whose 3 is forgotten",
+    4.0: "4, as from a factor of 2 taken twice",
+    0.25: "1/4, as from a factor of 1/2 taken twice",
+    3.141592653589793: "pi",
+    0.6931471805599453: "the natural logarithm of 2, as between `log` and `log2`",
+    1.4426950408889634: "1 / log 2, as between `log` and `log2`",
+    2.302585092994046: "the natural logarithm of 10, as between `log` and `log10`",
+    0.4342944819032518: "1 / log 10, as between `log` and `log10`",
+    57.29577951308232: "180 / pi, as between degrees and radians",
+    0.017453292519943295: "pi / 180, as between degrees and radians",
+    0.1: "0.1, as a learning rate",
+    0.01: "0.01, as a learning rate",
+    0.001: "0.001, as a learning rate",
+}
+UNKNOWN_FACTOR = "no number that is known here"
+EACH_FACTOR = {
+    "sum": "{n}, which is {what}: a sum where a mean is right",
+    "mean": "1/{n}, and {n} is {what}: a mean where a sum is right, or a mean taken twice",
+    "fewer": "{n}/{less}, and {n} is {what}: n - 1 where n is right",
+    "more": "{less}/{n}, and {n} is {what}: n where n - 1 is right",
+    "root": "the square root of {n}, which is {what}",
+    "inverse root": "one over the square root of {n}, which is {what}",
+}
+ALSO_SCALED = " It is also {value:.6g} times too large."
+EXAMPLES = "the {place} of {count}"
+EVERY_CAUSE_SIGN = "the sign, and "
