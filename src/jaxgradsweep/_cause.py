@@ -216,13 +216,15 @@ def other_index(evidence: Evidence) -> Iterator[Found]:
 
 
 def repeated(evidence: Evidence) -> Iterator[Found]:
-    """Rows that an integer argument names more than once are wrong, and no others."""
+    """Rows that an integer argument names more than once are wrong, and no others; and not by one factor."""
     if evidence.claimed.ndim < 1:
         return
-    rows = evidence.wrong.reshape(len(evidence.wrong), -1).any(axis=1)
-    known = evidence.known.reshape(len(rows), -1).any(axis=1)
+    rows, known = (mask.reshape(len(mask), -1).max(axis=1) for mask in (evidence.wrong, evidence.known))
     for counts in evidence.counts:
-        if np.array_equal(rows[known], (counts > 1)[known]) and rows.any() and not rows[known].all():
+        if not np.array_equal(rows[known], (counts > 1)[known]) or not rows.any() or rows[known].all():
+            continue
+        scaled = [value for name, value, *_ in factor(evidence) if name in ("constant-factor", "sign")]
+        if not scaled or any(abs(value * n - 1) < SAME for value in scaled if value for n in counts[counts > 1]):
             yield "repeated-index", None, 1.0, CAUSES["repeated-index"]
 
 

@@ -21,7 +21,7 @@ from jaxgradsweep._probe import BASIS, BASIS_LEAF, LEAF, Probes, basis, random_b
 
 VECTORS = 2  # independent random directions by which a group is tested: two wrong components may cancel in one
 FEW = 32  # so many wrong groups at once are followed
-WINDOW = 20  # steps around the trusted window: one chunk of the compiled program
+WINDOW = 16  # steps around the trusted window
 AHEAD = 3  # so many of them are larger than the trusted window
 WHOLE = 4096  # leaves of at most so many components are measured one by one, if the budget allows
 GLANCE = 16  # single components that are measured first: do they hint at few wrong ones or at many?
@@ -155,10 +155,14 @@ class Search:
         return [start for start, _ in groups]
 
     def wrong_groups(self, groups: list[tuple[int, int]], stride: int, length: int) -> list[bool]:
-        """Whether each of some groups along an axis holds something wrong."""
-        rows = [self.group((start, stop, stride, length)) for start, stop in groups]
-        _, wrong = self.measure(functools.reduce(Probes.join, rows))
-        return [bool(each.any()) for each in wrong.reshape(len(groups), VECTORS)]
+        """Whether each of some groups along an axis holds something wrong: in one random direction, or in another."""
+        wrong = np.zeros(len(groups), bool)
+        for number in range(VECTORS):
+            open_ = np.flatnonzero(~wrong)
+            rows = [self.group((*groups[i], stride, length)).rows(slice(number, number + 1)) for i in open_]
+            if rows:
+                wrong[open_] = self.measure(functools.reduce(Probes.join, rows))[1]
+        return wrong.tolist()
 
     def group(self, span: tuple[int, int, int, int]) -> Probes:
         """Random directions within a group."""
