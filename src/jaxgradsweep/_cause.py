@@ -200,7 +200,7 @@ def summed(evidence: Evidence) -> Iterator[Found]:
 def other_index(evidence: Evidence) -> Iterator[Found]:
     """Few wrong components, each of which has the value of another component."""
     wrong: list[tuple[int, ...]] = [tuple(map(int, index)) for index in np.argwhere(evidence.wrong)]
-    if not 1 <= len(wrong) <= 4 or evidence.claimed.size < 4:
+    if not 1 <= len(wrong) <= min(4, evidence.claimed.size // 4):
         return
     places = []
     for index in wrong:

@@ -10,9 +10,9 @@ from jaxgradsweep._instrument import Instrument
 from jaxgradsweep._locate import Blame
 from jaxgradsweep._reference import (
     Leaves,
+    about_cotangent,
     at_other_parameters,
     claimed_leaves,
-    ignores_cotangent,
     mistaken,
     parts_of_batch,
     references,
@@ -34,11 +34,9 @@ def diagnose(instrument: Instrument, blames: Sequence[Blame], findings: Sequence
     if not wrong:
         return tuple(told)
     claimed = claimed_leaves(subject)
-    if claimed is not None and ignores_cotangent(subject, claimed):
-        sentence = CAUSES["ignores-cotangent"]
-        return tuple(
-            Cause(name="ignores-cotangent", path=path, factor=None, confidence=1.0, sentence=sentence) for path in wrong
-        )
+    if claimed is not None and (name := about_cotangent(subject, claimed)):
+        sentence = CAUSES[name]
+        return tuple(Cause(name=name, path=path, factor=None, confidence=1.0, sentence=sentence) for path in wrong)
     right = reference(subject, wrong)
     each = {path: causes_of(evidence(subject, blame, claimed, right)) for path, blame in wrong.items()}
     open_ = [path for path, found in each.items() if not found]

@@ -11,6 +11,7 @@ import jax
 import numpy as np
 
 from jaxgradsweep import _sweep
+from jaxgradsweep._cause import Cause
 from jaxgradsweep._consistency import Consistency
 from jaxgradsweep._criteria import Criteria, criteria_for
 from jaxgradsweep._diagnosis import diagnose
@@ -139,19 +140,31 @@ def conclude(subject: Subject, settings: Settings, dtype: str, tick: Tick) -> Re
             return one_after_the_other(subject, settings, dtype, tick, laws)
         look, findings = look_closer(instrument, look, findings, steps)
         findings = [lawful(finding, laws) for finding in findings]
-    found = located(instrument, look, findings)
+    found, causes = explained(instrument, look, findings)
     report = report_on(subject, instrument, look, findings, settings, dtype)
-    causes = diagnose(instrument, found, findings) if settings.locate is not False else ()
     return dataclasses.replace(report, consistency=laws, blame=found, causes=causes)
+
+
+def explained(
+    instrument: Instrument, look: Look, findings: Sequence[Finding]
+) -> tuple[tuple[Blame, ...], tuple[Cause, ...]]:
+    """Where a claim is wrong, and why. No verdict depends on it: what goes wrong here becomes a note."""
+    if instrument.settings.locate is False:
+        return (), ()
+    found: tuple[Blame, ...] = ()
+    try:
+        with np.errstate(all="ignore"):
+            found = located(instrument, look, findings)
+            return found, diagnose(instrument, found, findings)
+    except Exception as error:
+        instrument.notes.append(NOTES["unexplained"].format(error=f"{type(error).__name__}: {first_line(error)[:120]}"))
+        return found, ()
 
 
 def located(instrument: Instrument, look: Look, findings: Sequence[Finding]) -> tuple[Blame, ...]:
     """Which components are wrong, of the leaves that the differences accuse."""
-    wanted = instrument.settings.locate
     wrong = [i for i, f in enumerate(findings) if f.verdict is Verdict.WRONG and f.reason not in BREAKS.values()]
-    if wanted is False or not wrong:
-        return ()
-    return blame(instrument, look, wrong, thorough=wanted is True)
+    return blame(instrument, look, wrong, thorough=instrument.settings.locate is True) if wrong else ()
 
 
 def one_after_the_other(

@@ -31,6 +31,7 @@ CALLS = (
     "custom_vjp_call",
 )
 MOST_PLACES = 4  # so many places of one activation function are tried one by one
+UNLIKE = 1e-6  # claims for two cotangents differ if by more than this part
 ZERO_SEED = np.zeros(4, np.uint32)
 
 Leaves = list[np.ndarray]
@@ -57,12 +58,18 @@ def claimed_leaves(subject: Subject, times: float = 1.0) -> Leaves | None:
         return None
 
 
-def ignores_cotangent(subject: Subject, claimed: Leaves) -> bool:
-    """Whether a claimed VJP gives the same for twice the cotangent."""
+def about_cotangent(subject: Subject, claimed: Leaves) -> str | None:
+    """The cause that shows if a VJP is asked for minus twice the cotangent: "ignores-" or "nonlinear-in-cotangent"."""
     if subject.claim.kind != "vjp" or not any(leaf.any() for leaf in claimed):
-        return False
-    twice = claimed_leaves(subject, times=2.0)
-    return twice is not None and all(np.array_equal(a, b) for a, b in zip(claimed, twice, strict=True))
+        return None
+    other = claimed_leaves(subject, times=-2.0)
+    if other is None:
+        return None
+    if all(np.array_equal(a, b) for a, b in zip(claimed, other, strict=True)):
+        return "ignores-cotangent"
+    size = max(float(np.max(np.abs(leaf), initial=0)) for leaf in claimed)
+    off = max(float(np.max(np.abs(b + 2 * a), initial=0)) for a, b in zip(claimed, other, strict=True))
+    return "nonlinear-in-cotangent" if off > UNLIKE * size else None
 
 
 def weights(out: list[jax.Array]) -> list[jax.Array]:
@@ -252,6 +259,8 @@ def at_other_parameters(subject: Subject, claimed: Leaves) -> tuple[float, Leave
 
     Newton's method on the projection of the difference on the claim, from the slope at s = 0.
     """
+    if any(np.iscomplexobj(c) for c in claimed):
+        return None
     gradient = own_gradient(subject.claim)
     size = sum(float(np.sum(np.abs(c) ** 2)) for c in claimed)
 
