@@ -325,6 +325,14 @@ def test_a_mistake_is_told_from_numbers_alone(name, claimed, more):
     assert {cause.name for cause in causes_of(evidence(claimed, right, **more))} == ({name} if name else set())
 
 
+@pytest.mark.parametrize(("factor", "names"), [(2.0, {"constant-factor"}), (1.2345, set()), (-1.0, {"sign"})])
+def test_any_factor_explains_one_number_so_that_only_a_meaningful_one_is_named(factor, names):
+    assert {cause.name for cause in causes_of(evidence(np.array(factor * 0.7), np.array(0.7)))} == names
+    one = RIGHT.copy()
+    one[1, 2] *= factor
+    assert {cause.name for cause in causes_of(evidence(one, RIGHT))} == names
+
+
 @pytest.mark.parametrize(
     ("value", "words"),
     [(32, "a sum where a mean"), (1 / 32, "a mean where a sum"), (32 / 31, "n - 1 where n"), (32**0.5, "root of 32")],

@@ -107,7 +107,8 @@ def explained(evidence: Evidence, prediction: np.ndarray, where: np.ndarray | No
     """The share of the error that a prediction of the claim explains; 0 unless it does so everywhere."""
     where = evidence.known & np.isfinite(prediction) if where is None else where & np.isfinite(prediction)
     wrong = evidence.wrong & where
-    if int(wrong.sum()) < min(FEWEST + fitted, int(evidence.claimed.size)) or not (evidence.wrong <= where).all():
+    needed = FEWEST + fitted if fitted else min(FEWEST, int(evidence.wrong.sum()))
+    if int(wrong.sum()) < max(needed, 1) or not (evidence.wrong <= where).all():
         return 0.0
     with np.errstate(all="ignore"):
         left = np.abs(evidence.claimed - prediction)[where]
@@ -246,18 +247,19 @@ def rounded(evidence: Evidence) -> Iterator[Found]:
 
 
 def factor(evidence: Evidence) -> Iterator[Found]:
-    """A constant factor, on the whole leaf or on its wrong components."""
+    """A constant factor, on the whole leaf or on its wrong components; on few of them only one that has a meaning."""
     wrong = evidence.wrong
     value = ratio(evidence.claimed[wrong], evidence.right[wrong])
     whole = (wrong | (evidence.known & (np.abs(evidence.right) <= BARS * evidence.bar))) >= evidence.known
-    confidence = explained(evidence, np.where(wrong, value * evidence.right, evidence.right), fitted=1)
+    part = "" if whole.all() else "in the wrong components, "
+    meaning = meaning_of(value, evidence.sizes) if value else UNKNOWN_FACTOR
+    fitted = int(meaning.endswith(UNKNOWN_FACTOR) and abs(value + 1) >= SAME)
+    confidence = explained(evidence, np.where(wrong, value * evidence.right, evidence.right), fitted=fitted)
     if not confidence or not value:
         return
-    part = "" if whole.all() else "in the wrong components, "
     if abs(value + 1) < SAME:
         yield "sign", -1.0, confidence, CAUSES["sign"].format(part=part)
         return
-    meaning = meaning_of(value, evidence.sizes)
     yield "constant-factor", value, confidence, CAUSES["constant-factor"].format(part=part, value=value, why=meaning)
 
 

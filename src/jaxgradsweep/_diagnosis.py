@@ -9,6 +9,7 @@ from jaxgradsweep._cause import ALIKE, Cause, Evidence, causes_of, ratio, root_m
 from jaxgradsweep._instrument import Instrument
 from jaxgradsweep._locate import Blame
 from jaxgradsweep._reference import (
+    Gradient,
     Leaves,
     about_cotangent,
     at_other_parameters,
@@ -37,11 +38,11 @@ def diagnose(instrument: Instrument, blames: Sequence[Blame], findings: Sequence
     if claimed is not None and (name := about_cotangent(subject, claimed)):
         sentence = CAUSES[name]
         return tuple(Cause(name=name, path=path, factor=None, confidence=1.0, sentence=sentence) for path in wrong)
-    right = reference(subject, wrong)
+    right, gradient = reference(subject, wrong)
     each = {path: causes_of(evidence(subject, blame, claimed, right)) for path, blame in wrong.items()}
     open_ = [path for path, found in each.items() if not found]
     if open_ and claimed is not None:
-        for path, found in by_program(subject, claimed, open_):
+        for path, found in by_program(subject, claimed, gradient, open_):
             each[path] = (*each[path], found)
     return (*told, *(cause for found in each.values() for cause in found))
 
@@ -54,13 +55,13 @@ def by_reason(findings: Sequence[Finding]) -> Iterator[Cause]:
             yield Cause(name=name, path=finding.path, factor=None, confidence=1.0, sentence=CAUSES[name])
 
 
-def reference(subject: Subject, wrong: dict[str, Blame]) -> Leaves | None:
-    """A whole derivative that agrees with every component that was measured; None if JAX has none."""
-    for leaves in references(subject):
+def reference(subject: Subject, wrong: dict[str, Blame]) -> tuple[Leaves | None, Gradient | None]:
+    """A whole derivative that agrees with every component that was measured, and its program; None if JAX has none."""
+    for leaves, gradient in references(subject):
         found = dict(zip(subject.point.paths, leaves, strict=True))
         if all(agrees(found[path], blame) for path, blame in wrong.items()):
-            return leaves
-    return None
+            return leaves, gradient
+    return None, None
 
 
 def agrees(leaf: np.ndarray, blame: Blame) -> bool:
@@ -78,9 +79,10 @@ def evidence(subject: Subject, blame: Blame, claimed: Leaves | None, right: Leav
     number = point.paths.index(blame.path)
     shape = blame.shape
     dtype = np.result_type(blame.seen_estimate)
-    places = tuple(blame.looked_at.T)
+    places = np.ravel_multi_index(tuple(blame.looked_at.T), shape) if shape else np.zeros(1, int)
     known, bar, own = np.full(shape, np.nan, dtype), np.full(shape, np.inf), np.full(shape, np.nan, dtype)
-    known[places], bar[places], own[places] = blame.seen_estimate, blame.seen_uncertainty, blame.seen_claimed
+    known.flat[places], bar.flat[places] = blame.seen_estimate, blame.seen_uncertainty
+    own.flat[places] = blame.seen_claimed
     others = {
         path: (np.asarray(point.moving[i]), claimed[i] if claimed else own, right[i])
         for i, path in enumerate(point.paths)
@@ -126,8 +128,13 @@ def counts(subject: Subject, shape: tuple[int, ...]) -> Iterator[np.ndarray]:
             yield np.bincount(values, minlength=shape[0])
 
 
-def by_program(subject: Subject, claimed: Leaves, open_: Sequence[str]) -> Iterator[tuple[str, Cause]]:
-    """Causes that a program with one planted mistake shows: it gives the claim itself."""
+def by_program(
+    subject: Subject, claimed: Leaves, gradient: Gradient | None, open_: Sequence[str]
+) -> Iterator[tuple[str, Cause]]:
+    """Causes that a program with one planted mistake shows: it gives the claim itself.
+
+    `gradient` is the right derivative, where a program gives it.
+    """
     at = {path: i for i, path in enumerate(subject.point.paths)}
 
     def cause(name: str, path: str, factor: float | None, **words: object) -> tuple[str, Cause]:
@@ -138,12 +145,14 @@ def by_program(subject: Subject, claimed: Leaves, open_: Sequence[str]) -> Itera
         matching = [path for path in open_ if same(claimed[at[path]], leaves[at[path]])]
         if len(matching) == len(open_):
             yield from (cause("activation", path, None, which=which, words=words) for path in matching)
-    for which, leaves in parts_of_batch(subject):
+    if gradient is None:
+        return
+    for which, leaves in parts_of_batch(subject, gradient):
         for path in open_:
             value = ratio(claimed[at[path]], leaves[at[path]])
             if value and same(claimed[at[path]], value * leaves[at[path]]):
                 yield cause("part-of-batch", path, value, which=which, value=value)
-    late = at_other_parameters(subject, claimed)
+    late = at_other_parameters(subject, gradient, claimed)
     if late is not None and all(same(claimed[at[path]], late[1][at[path]]) for path in open_):
         yield from (cause("stale", path, late[0], value=late[0]) for path in open_)
 

@@ -35,6 +35,7 @@ UNLIKE = 1e-6  # claims for two cotangents differ if by more than this part
 ZERO_SEED = np.zeros(4, np.uint32)
 
 Leaves = list[np.ndarray]
+Gradient = Callable[[Any, Any], Any]  # of moving leaves and held arrays
 
 
 def claimed_leaves(subject: Subject, times: float = 1.0) -> Leaves | None:
@@ -77,7 +78,7 @@ def weights(out: list[jax.Array]) -> list[jax.Array]:
     return cotangents(out, jnp.asarray(ZERO_SEED), jnp.int32(BASIS))
 
 
-def own_gradient(claim: Claim, at: Callable[[Claim, Any, Any], Any] | None = None) -> Callable[[Any, Any], Any]:
+def own_gradient(claim: Claim, at: Callable[[Claim, Any, Any], Any] | None = None) -> Gradient:
     """JAX's gradient of `<u, F>` by the moving leaves, u fixed by the values of F."""
     evaluate = at or outputs
 
@@ -94,13 +95,15 @@ def own_gradient(claim: Claim, at: Callable[[Claim, Any, Any], Any] | None = Non
     return jax.jit(gradient)
 
 
-def references(subject: Subject) -> Iterator[Leaves]:
+def references(subject: Subject) -> Iterator[tuple[Leaves, Gradient]]:
     """What JAX says the derivative is: with the function's own rules, and without any rule that somebody wrote."""
     for evaluate in (None, functools.partial(run_with, {})):
-        yield from attempted(own_gradient(subject.claim, evaluate), subject)
+        gradient = own_gradient(subject.claim, evaluate)
+        for leaves in attempted(gradient, subject):
+            yield leaves, gradient
 
 
-def attempted(gradient: Callable[[Any, Any], Any], subject: Subject, held: Any = None) -> Iterator[Leaves]:
+def attempted(gradient: Gradient, subject: Subject, held: Any = None) -> Iterator[Leaves]:
     """The gradient, if it can be taken."""
     try:
         found = gradient(subject.point.moving, subject.point.held if held is None else held)
@@ -243,25 +246,24 @@ def ordinal(number: int) -> str:
 # ---- other arguments
 
 
-def parts_of_batch(subject: Subject) -> Iterator[tuple[str, Leaves]]:
+def parts_of_batch(subject: Subject, gradient: Gradient) -> Iterator[tuple[str, Leaves]]:
     """Gradients for single examples: of every axis length that several held arrays begin with, the first and last."""
     held = subject.point.held
     lengths = {np.shape(leaf)[0] for leaf in held if np.ndim(leaf) >= 1 and np.shape(leaf)[0] > 1}
     for length in sorted(lengths, reverse=True)[:2]:
         for words, place in (("first", slice(0, 1)), ("last", slice(length - 1, length))):
             cut = tuple(leaf[place] if np.ndim(leaf) >= 1 and np.shape(leaf)[0] == length else leaf for leaf in held)
-            for leaves in attempted(own_gradient(subject.claim), subject, cut):
+            for leaves in attempted(gradient, subject, cut):
                 yield f"the {words} of {length}", leaves
 
 
-def at_other_parameters(subject: Subject, claimed: Leaves) -> tuple[float, Leaves] | None:
+def at_other_parameters(subject: Subject, gradient: Gradient, claimed: Leaves) -> tuple[float, Leaves] | None:
     """The step s for which the claim is the gradient at x + s claim, as one that is a step of descent late has it.
 
     Newton's method on the projection of the difference on the claim, from the slope at s = 0.
     """
     if any(np.iscomplexobj(c) for c in claimed):
         return None
-    gradient = own_gradient(subject.claim)
     size = sum(float(np.sum(np.abs(c) ** 2)) for c in claimed)
 
     def missed(s: float) -> tuple[float, Leaves] | None:

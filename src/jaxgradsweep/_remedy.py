@@ -13,7 +13,7 @@ CAUSES = {
         "The claim has the wrong sign {part}in every component: a minus is missing or one too many, as in the "
         "derivative of `y - prediction`, or of a loss that was a likelihood."
     ),
-    "constant-factor": "The claim is {value:.8g} times too large {part}everywhere: {why}.",
+    "constant-factor": "The claim is {value:.8g} times the right derivative, {part}everywhere: {why}.",
     "transposed": (
         "The claim has the right numbers with {where} exchanged: a `.T`, a `swapaxes` or the order of a matrix "
         "product in the backward pass."
@@ -99,6 +99,6 @@ EACH_FACTOR = {
     "root": "the square root of {n}, which is {what}",
     "inverse root": "one over the square root of {n}, which is {what}",
 }
-ALSO_SCALED = " It is also {value:.6g} times too large."
+ALSO_SCALED = " It is also {value:.6g} times as large."
 EXAMPLES = "the {place} of {count}"
 EVERY_CAUSE_SIGN = "the sign, and "
