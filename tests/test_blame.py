@@ -8,6 +8,7 @@ import pytest
 import jaxgradsweep as jgs
 from jaxgradsweep._cause import Evidence, causes_of, meaning_of
 from jaxgradsweep._pattern import in_words
+from jaxgradsweep.heatmap import tiles
 
 RANDOM = np.random.default_rng(1)
 WEIGHTS, INPUT = RANDOM.normal(size=(20, 30)) / 8, RANDOM.normal(size=30)
@@ -341,3 +342,61 @@ def test_a_factor_is_explained_by_a_length(value, words):
     assert words in meaning_of(value, {32: "the length of axis 0 of the data"})
     assert "the sign, and" in meaning_of(-value, {32: "the length of axis 0 of the data"})
     assert meaning_of(1.2345, {32: "the length"}) == "no number that is known here"
+
+
+# ---- shown
+
+
+def test_a_leaf_is_drawn_with_what_was_not_measured_in_grey():
+    (blame,) = found(3).blame
+    figure = blame.plot()
+    image = figure.axes[0].images[0].get_array()
+    assert image.shape == WEIGHTS.shape
+    seen = np.zeros(WEIGHTS.shape, bool)
+    seen[tuple(blame.looked_at.T)] = True
+    assert np.array_equal(~np.ma.getmaskarray(np.ma.masked_invalid(image)), seen)
+    wrong = blame.looked_at[blame.wrong]
+    assert (np.asarray(image)[tuple(wrong.T)] > -9).all()
+
+
+def test_claimed_against_measured_shows_the_ratio():
+    (blame,) = found(4).blame
+    labels = [text.get_text() for text in blame.plot().axes[1].get_legend().get_texts()]
+    assert "claimed = 2 measured" in labels
+
+
+@pytest.mark.parametrize(
+    ("shape", "drawn"), [((3, 4), (3, 4)), ((2, 3, 4), (3, 9)), ((2, 3, 5, 5), (11, 17)), ((3, 3, 4, 8), (15, 31))]
+)
+def test_filters_are_drawn_as_tiles(shape, drawn):
+    image = tiles(np.arange(float(np.prod(shape))).reshape(shape))
+    assert image.shape == drawn
+    assert np.isfinite(image).sum() == np.prod(shape)
+
+
+def test_a_notebook_shows_where():
+    assert found(1)._repr_html_().count("<svg") == 2
+
+
+# ---- stages
+
+
+def double(x):
+    return jnp.tanh(x), lambda u: (2 * u * (1 - jnp.tanh(x) ** 2),)
+
+
+def test_the_wrong_stage_of_a_chain_is_named():
+    report = jgs.check_stages({"first": jnp.sin, "second": (jnp.tanh, double), "third": jnp.exp}, (INPUT / 2,))
+    assert report.verdict.name == "WRONG"
+    assert report.summary == "the backward pass of stage second is wrong, and no other"
+    assert [part.report.verdict.name for part in report.parts] == ["CORRECT", "WRONG", "CORRECT"]
+    assert jgs.check_stages([jnp.sin, jnp.tanh], (INPUT / 2,)).summary == "all 2 stages are right"
+
+
+def test_bad_stages_are_named():
+    with pytest.raises(TypeError, match="VJP of stage '0: tanh'"):
+        jgs.check_stages([(jnp.tanh, 3.0)], (INPUT,))
+    with pytest.raises(ValueError, match="at least one function"):
+        jgs.check_stages([], (INPUT,))
+    with pytest.raises(ValueError, match="leave out `points`"):
+        jgs.check_stages([jnp.sin], (INPUT,), points=2)

@@ -13,12 +13,14 @@ ORDER = [
     "_window", "_noise", "_shape", "_fit", "_criteria", "_opinion", "_verdict", "_progress", "_instrument", "_pattern",
     "_locate", "_remedy", "_cause", "_reference", "_diagnosis", "_json", "_report",
     "_examination", "_survey", "_estimate", "_check", "_grads", "_hessian",
-    "_gauss_newton", "__init__", "text", "plot", "html", "demo_network", "demo", "cli", "__main__",
+    "_gauss_newton", "_stages", "__init__", "text", "heatmap", "plot", "html", "demo_network", "demo", "cli",
+    "__main__",
 ]
 # fmt: on
 LAZILY = {
     "_report": {"text", "plot", "html"},
-    "_hessian": {"plot"},
+    "_hessian": {"heatmap"},
+    "_locate": {"heatmap"},
 }  # a report shows itself, and needs to know how only when it is asked
 PLACELESS = {"utils", "helpers", "misc", "core", "types"}  # such names collect what nobody placed
 
@@ -69,8 +71,8 @@ def test_a_module_imports_only_what_stands_above_it(module):
     assert siblings(lazy) <= above | LAZILY.get(module, set())
 
 
-@pytest.mark.parametrize("module", [module for module in MODULES if module != "plot"])
-def test_only_plot_imports_matplotlib(module):
+@pytest.mark.parametrize("module", [module for module in MODULES if module not in ("plot", "heatmap")])
+def test_only_figures_import_matplotlib(module):
     nodes = nodes_of(module)
     annotations = inside(nodes, ast.If, lambda node: ast.unparse(node.test) == "TYPE_CHECKING")  # never executed
     assert "matplotlib" not in {name.partition(".")[0] for name in imported(nodes - annotations)}

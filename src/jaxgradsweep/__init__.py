@@ -15,6 +15,7 @@ from jaxgradsweep._grads import check_grads
 from jaxgradsweep._hessian import HessianReport, check_hessian
 from jaxgradsweep._locate import Blame
 from jaxgradsweep._report import Classic, DerivativeUnresolved, DerivativeWrong, Part, Report
+from jaxgradsweep._stages import check_stages
 from jaxgradsweep._verdict import Finding
 from jaxgradsweep._wording import Law, Reason, Verdict
 
@@ -41,6 +42,7 @@ __all__ = [
     "check_hessian",
     "check_hvp",
     "check_jvp",
+    "check_stages",
     "check_vjp",
     "estimate_grad",
 ]

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
-from jaxgradsweep._remedy import ALSO_SCALED, CAUSES, EACH_FACTOR, EVERY_CAUSE_SIGN, FACTORS, KINDS, UNKNOWN_FACTOR
+from jaxgradsweep._remedy import ALSO_SCALED, CAUSES, EACH_FACTOR, EVERY_CAUSE_SIGN, FACTORS, KINDS, OR, UNKNOWN_FACTOR
 
 EXPLAINS = 1e-2  # a cause leaves at most this part of the error
 ALIKE = 1e-6  # and at most this part of the derivative
@@ -264,24 +264,17 @@ def factor(evidence: Evidence) -> Iterator[Found]:
 
 
 def meaning_of(value: float, sizes: dict[int, str]) -> str:
-    """What a factor usually comes from."""
+    """What a factor usually comes from: lengths that occur here before numbers that occur everywhere; two at most."""
     size, sign = abs(value), EVERY_CAUSE_SIGN if value < 0 else ""
-    for number, words in FACTORS.items():
-        if abs(size / number - 1) < SAME:
-            return f"{sign}{words}"
-    for n, what in sorted(sizes.items(), key=lambda each: -each[0]):
-        forms = {
-            "sum": n,
-            "mean": 1 / n,
-            "fewer": n / (n - 1),
-            "more": (n - 1) / n,
-            "root": n**0.5,
-            "inverse root": n**-0.5,
-        }
+    found = []
+    for n, what in sizes.items():
+        forms = {"sum": n, "mean": 1 / n, "fewer": n / (n - 1), "more": (n - 1) / n}
+        forms |= {"root": n**0.5, "inverse root": n**-0.5}
         for form, number in forms.items():
             if abs(size / number - 1) < SAME:
-                return sign + EACH_FACTOR[form].format(n=n, less=n - 1, what=what)
-    return f"{sign}{UNKNOWN_FACTOR}"
+                found.append(EACH_FACTOR[form].format(n=n, less=n - 1, what=what))
+    found += [words for number, words in FACTORS.items() if abs(size / number - 1) < SAME]
+    return f"{sign}{OR.join(dict.fromkeys(found[:2])) or UNKNOWN_FACTOR}"
 
 
 def decay(evidence: Evidence) -> Iterator[Found]:

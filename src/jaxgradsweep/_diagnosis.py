@@ -28,22 +28,24 @@ MOST_COUNTED = 2**20  # values of an integer argument that are counted
 
 
 def diagnose(instrument: Instrument, blames: Sequence[Blame], findings: Sequence[Finding]) -> tuple[Cause, ...]:
-    """The mistakes that explain what is wrong, leaf by leaf."""
+    """The mistakes that explain what is wrong, leaf by leaf: first from what was measured, then with JAX's help."""
     told = [*by_reason(findings)]
     subject = instrument.subject
     wrong = {blame.path: blame for blame in blames if blame.path in subject.point.paths}
-    if not wrong:
-        return tuple(told)
-    claimed = claimed_leaves(subject)
+    claimed = claimed_leaves(subject) if wrong and subject.claim.kind == "vjp" else None
     if claimed is not None and (name := about_cotangent(subject, claimed)):
         sentence = CAUSES[name]
         return tuple(Cause(name=name, path=path, factor=None, confidence=1.0, sentence=sentence) for path in wrong)
-    right, gradient = reference(subject, wrong)
-    each = {path: causes_of(evidence(subject, blame, claimed, right)) for path, blame in wrong.items()}
-    open_ = [path for path, found in each.items() if not found]
-    if open_ and claimed is not None:
-        for path, found in by_program(subject, claimed, gradient, open_):
-            each[path] = (*each[path], found)
+    each = {path: causes_of(evidence(subject, blame, None, None)) for path, blame in wrong.items()}
+    if any(not found for found in each.values()):
+        claimed = claimed or claimed_leaves(subject)
+        right, gradient = reference(subject, wrong)
+        for path in [path for path, found in each.items() if not found]:
+            each[path] = causes_of(evidence(subject, wrong[path], claimed, right))
+        open_ = [path for path, found in each.items() if not found]
+        if open_ and claimed is not None:
+            for path, found in by_program(subject, claimed, gradient, open_):
+                each[path] = (*each[path], found)
     return (*told, *(cause for found in each.values() for cause in found))
 
 

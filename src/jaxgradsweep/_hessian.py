@@ -74,9 +74,9 @@ class HessianReport(Report):
         Returns:
             The new figure, or the axes that were given.
         """
-        from jaxgradsweep import plot
+        from jaxgradsweep import heatmap
 
-        return plot.plot_hessian(self, ax)
+        return heatmap.plot_hessian(self, ax)
 
 
 def check_hessian(

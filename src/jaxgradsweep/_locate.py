@@ -8,6 +8,7 @@ components tell which rows, columns or parts they are.
 import dataclasses
 import functools
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import jax
 import jax.numpy as jnp
@@ -18,6 +19,9 @@ from jaxgradsweep._instrument import Instrument, Look
 from jaxgradsweep._opinion import weigh
 from jaxgradsweep._pattern import in_words
 from jaxgradsweep._probe import BASIS, BASIS_LEAF, LEAF, Probes, basis, random_bytes, scales_of, short_mantissa
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 VECTORS = 2  # independent random directions by which a group is tested: two wrong components may cancel in one
 FEW = 32  # so many wrong groups at once are followed
@@ -68,6 +72,12 @@ class Blame:
     seen_estimate: np.ndarray
     seen_uncertainty: np.ndarray
     probes: int
+
+    def plot(self) -> "Figure":
+        """Draw the error of each component that was measured, and claimed against measured values; a new figure."""
+        from jaxgradsweep import heatmap
+
+        return heatmap.plot_blame(self)
 
 
 class Budget(Exception):

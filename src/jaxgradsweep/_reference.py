@@ -154,89 +154,107 @@ def interpret(
 
 
 sigmoid = jax.nn.sigmoid
-VALUES: dict[str, Callable] = {
-    "tanh": jnp.tanh,
-    "logistic": sigmoid,
-    "sin": jnp.sin,
-    "cos": jnp.cos,
-    "exp": jnp.exp,
-    "log": jnp.log,
-    "sqrt": jnp.sqrt,
-    "erf": jax.lax.erf,
+# Activation functions: the value, and its slope from the argument z and the value a.
+RIGHT: dict[str, tuple[Callable, Callable]] = {
+    "tanh": (jnp.tanh, lambda z, a: 1 - a**2),
+    "logistic": (sigmoid, lambda z, a: a * (1 - a)),
+    "sin": (jnp.sin, lambda z, a: jnp.cos(z)),
+    "cos": (jnp.cos, lambda z, a: -jnp.sin(z)),
+    "exp": (jnp.exp, lambda z, a: a),
+    "log": (jnp.log, lambda z, a: 1 / z),
+    "sqrt": (jnp.sqrt, lambda z, a: 0.5 / a),
+    "erf": (jax.lax.erf, lambda z, a: 2 / np.sqrt(np.pi) * jnp.exp(-(z**2))),
+    "max": (jnp.maximum, lambda z, a: jnp.where(z == a, 1.0, 0.0)),
 }
+# What people write instead: what is wrong, and the slope.
+WRONG: dict[str, tuple[tuple[str, Callable], ...]] = {
+    "tanh": (
+        ("1 - z**2 at its argument z, where 1 - a**2 at its value a is right", lambda z, a: 1 - z**2),
+        ("1 - tanh(a)**2 at its value a", lambda z, a: 1 - jnp.tanh(a) ** 2),
+        ("1 - a, without the square", lambda z, a: 1 - a),
+        ("1 + a**2", lambda z, a: 1 + a**2),
+    ),
+    "logistic": (
+        ("z (1 - z) at its argument z; a (1 - a) is right", lambda z, a: z * (1 - z)),
+        ("its slope at its value a", lambda z, a: sigmoid(a) * (1 - sigmoid(a))),
+        ("a, without the factor 1 - a", lambda z, a: a),
+        ("a (1 + a)", lambda z, a: a * (1 + a)),
+    ),
+    "sin": (("-cos", lambda z, a: -jnp.cos(z)),),
+    "cos": (("sin, without the sign", lambda z, a: jnp.sin(z)),),
+    "exp": (("the exponential of its value", lambda z, a: jnp.exp(a)), ("its argument", lambda z, a: z)),
+    "log": (("one over its value", lambda z, a: 1 / a),),
+    "sqrt": (("one over the root, without the half", lambda z, a: 1 / a),),
+    "erf": (),
+    "max": (("that of a rectifier whose mask is the wrong way round", lambda z, a: jnp.where(z == a, 0.0, 1.0)),),
+}
+LEFT_OUT = ("1: it is left out", lambda z, a: jnp.ones_like(z))
 
 
-def _slope(name: str, slope: Callable) -> Callable:
-    """An operation whose slope is another function of its argument and its value."""
-    value = VALUES[name]
+def slopes_of(name: str) -> list[tuple[str, Callable]]:
+    """The right slope of an activation function, and the wrong ones."""
+    return [("", RIGHT[name][1]), *WRONG[name], LEFT_OUT]
+
+
+def blended(name: str, chosen: jax.Array) -> Callable:
+    """An activation function with one of its slopes: which one is an argument of the compiled program."""
+    value, slopes = RIGHT[name][0], [slope for _, slope in slopes_of(name)]
 
     @jax.custom_jvp
-    def fun(x: Any) -> Any:
-        return value(x)
+    def fun(*given: Any) -> Any:
+        return value(*given)
 
     @fun.defjvp
     def _(primals: Any, tangents: Any) -> Any:
         a = value(*primals)
-        return a, slope(*primals, a) * tangents[0]
+        each = [jnp.broadcast_to(slope(primals[0], a), a.shape).astype(a.dtype) for slope in slopes]
+        change = sum(jnp.where(chosen == number, slope, 0) for number, slope in enumerate(each)) * tangents[0]
+        if len(primals) == 2:  # the larger of two: the other one has its right slope
+            change = change + jnp.where(primals[0] == a, 0, 1).astype(a.dtype) * tangents[1]
+        return a, change
 
     return fun
-
-
-def rectifier(slope: Callable) -> Callable:
-    """The larger of two numbers, where the slope of that with respect to the first is another."""
-
-    @jax.custom_jvp
-    def fun(x: Any, y: Any) -> Any:
-        return jnp.maximum(x, y)
-
-    fun.defjvp(lambda primals, tangents: (jnp.maximum(*primals), slope(*primals) * tangents[0]))
-    return fun
-
-
-# What people write instead of an activation's slope: (operation, what is wrong, a function with that slope).
-SLOPES: tuple[tuple[str, str, Callable], ...] = (
-    (
-        "tanh",
-        "1 - z**2 at its argument z, where 1 - a**2 at its value a is right",
-        _slope("tanh", lambda z, a: 1 - z**2),
-    ),
-    ("tanh", "1 - tanh(a)**2 at its value a", _slope("tanh", lambda z, a: 1 - jnp.tanh(a) ** 2)),
-    ("tanh", "1 - a, without the square", _slope("tanh", lambda z, a: 1 - a)),
-    ("tanh", "1 + a**2", _slope("tanh", lambda z, a: 1 + a**2)),
-    ("logistic", "z (1 - z) at its argument z; a (1 - a) is right", _slope("logistic", lambda z, a: z * (1 - z))),
-    ("logistic", "its slope at its value a", _slope("logistic", lambda z, a: sigmoid(a) * (1 - sigmoid(a)))),
-    ("logistic", "a, without the factor 1 - a", _slope("logistic", lambda z, a: a)),
-    ("logistic", "a (1 + a)", _slope("logistic", lambda z, a: a * (1 + a))),
-    ("sin", "-cos", _slope("sin", lambda z, a: -jnp.cos(z))),
-    ("cos", "sin, without the sign", _slope("cos", lambda z, a: jnp.sin(z))),
-    ("exp", "the exponential of its value", _slope("exp", lambda z, a: jnp.exp(a))),
-    ("exp", "its argument", _slope("exp", lambda z, a: z)),
-    ("log", "one over its value", _slope("log", lambda z, a: 1 / a)),
-    ("sqrt", "one over the root, without the half", _slope("sqrt", lambda z, a: 1 / a)),
-    ("max", "1 everywhere: the mask of the rectifier is missing", rectifier(lambda x, y: 1.0)),
-    ("max", "the mask of the rectifier, the wrong way round", rectifier(lambda x, y: jnp.where(x > y, 0.0, 1.0))),
-    *((name, "1: it is left out", _slope(name, lambda z, a: jnp.ones_like(z))) for name in VALUES),
-)
 
 
 def mistaken(subject: Subject) -> Iterator[tuple[str, str, Leaves]]:
-    """Gradients with one activation's slope wrong: its name, what is wrong, and the leaves."""
-    point = subject.point
+    """Gradients with one activation's slope wrong: its name, what is wrong, and the leaves. One program for all."""
+    point, claim = subject.point, subject.claim
     try:
-        program = jax.make_jaxpr(lambda m, h: outputs(subject.claim, m, h))(list(point.moving), point.held)
+        program = jax.make_jaxpr(lambda m, h: outputs(claim, m, h))(list(point.moving), point.held)
     except Exception:
         return
     names = [step.primitive.name for step in equations(program)]
-    for name, words, rule in SLOPES:
-        count = names.count(name)
-        if not count:
-            continue
-        keys: list[Any] = [name, *((name, place) for place in range(count if 1 < count <= MOST_PLACES else 0))]
-        for key in keys:
-            which = name if isinstance(key, str) else f"the {ordinal(key[1] + 1)} {name}"
-            gradient = own_gradient(subject.claim, functools.partial(run_with, {key: rule}))
-            for leaves in attempted(gradient, subject):
-                yield which, words, leaves
+    counts = {name: names.count(name) for name in RIGHT if name in names}
+    singly = {name for name, count in counts.items() if 1 < count <= MOST_PLACES}
+    keys: list[Any] = [key for name in counts for key in (places(name, counts) if name in singly else [name])]
+    if not keys:
+        return
+
+    def gradient(moving: Any, held: Any, choices: Any) -> Any:
+        rules = {
+            key: blended(key if isinstance(key, str) else key[0], chosen)
+            for key, chosen in zip(keys, choices, strict=True)
+        }
+        return own_gradient(claim, functools.partial(run_with, rules))(moving, held)
+
+    run = jax.jit(gradient)
+    for name in counts:
+        own = [i for i, key in enumerate(keys) if key == name or key[0] == name]
+        for number, (words, _) in enumerate(slopes_of(name)):
+            for chosen in ([own, *([i] for i in own)] if name in singly else [own]) if number else []:
+                choices = np.zeros(len(keys), np.int32)
+                choices[chosen] = number
+                which = name if len(chosen) == len(own) else f"the {ordinal(keys[chosen[0]][1] + 1)} {name}"
+                for leaves in attempted(functools.partial(_with_choices, run, choices), subject):
+                    yield which, words, leaves
+
+
+def _with_choices(run: Callable, choices: np.ndarray, moving: Any, held: Any) -> Any:
+    return run(list(moving), held, choices)
+
+
+def places(name: str, counts: dict[str, int]) -> list[tuple[str, int]]:
+    return [(name, place) for place in range(counts[name])]
 
 
 def ordinal(number: int) -> str:

@@ -90,6 +90,7 @@ FACTORS = {
     0.01: "0.01, as a learning rate",
     0.001: "0.001, as a learning rate",
 }
+OR = "; or "
 UNKNOWN_FACTOR = "no number that is known here"
 EACH_FACTOR = {
     "sum": "{n}, which is {what}: a sum where a mean is right",

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 TOTAL = "total"
+MOST_BLAMED = 3  # leaves whose wrong components a notebook shows
 FORMAT = "jaxgradsweep.Report"
 VERSION = 1  # raise it when an older reader would misread the JSON
 
@@ -170,7 +171,8 @@ class Report:
     def _repr_html_(self) -> str:
         from jaxgradsweep import plot, text
 
-        return f"<div>{text.render_html(self)}{plot.render_svg(self)}</div>"
+        blamed = "".join(plot.as_svg(blame.plot()) for blame in self.blame[:MOST_BLAMED])
+        return f"<div>{text.render_html(self)}{plot.render_svg(self)}{blamed}</div>"
 
     def plot(self, ax: "Axes | None" = None) -> "Figure | Axes":
         """Draw the error against the step.

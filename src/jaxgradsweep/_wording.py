@@ -173,6 +173,16 @@ def second_summary(gradient: Verdict, why: Reason | None, product: Verdict) -> s
     return f"the gradient is undecided{f' ({why.name})' if why else ''}, and {agrees}"
 
 
+def stages_summary(found: Sequence[tuple[str, Verdict]]) -> str:
+    """What the verdicts on the stages of a chain say together."""
+    wrong, open_ = ([name for name, given in found if given is v] for v in (Verdict.WRONG, Verdict.UNRESOLVED))
+    undecided = f"; undecided: {', '.join(open_)}" if open_ else ""
+    if not wrong:
+        return f"no stage is seen to be wrong{undecided}" if open_ else f"all {len(found)} stages are right"
+    more = f", then {', '.join(wrong[1:])}" if wrong[1:] else ", and no other"
+    return f"the backward pass of stage {wrong[0]} is wrong{more}{undecided}"
+
+
 def gauss_newton_summary(product: Verdict, jacobian: Verdict) -> str:
     """What the checks of a Gauss-Newton product and of the model's own Jacobian say."""
     said = {

@@ -1,4 +1,4 @@
-"""A report as a figure: the error of the claim against the step. Only this module imports matplotlib; no pyplot."""
+"""A report as a figure: the error of the claim against the step. No pyplot."""
 
 import io
 import textwrap
@@ -7,12 +7,10 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Float
-from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator
 
-from jaxgradsweep._hessian import HessianReport
 from jaxgradsweep._report import Report
 from jaxgradsweep._verdict import Finding
 from jaxgradsweep._wording import Reason, Verdict
@@ -32,9 +30,6 @@ _CROSSOVER = "#CC79A7"
 _PLATEAU = "#E69F00"
 _TRUSTED = "#000000"  # as a faint grey
 _ONE_SIDED = "#000000"
-
-_DECADES = (-16.0, 0.0)  # of relative error, from the first colour to the last
-_MISSING_AS_GREY = colormaps["viridis"].with_extremes(bad="#999999")
 
 _SMALLEST, _LARGEST = 1e-300, 1e300  # what a log axis can still show
 
@@ -104,41 +99,15 @@ def plot_finding(report: Report, finding: Finding, ax: Axes | None = None) -> Ax
     return ax
 
 
-def plot_hessian(report: HessianReport, ax: Axes | None = None) -> Figure | Axes:
-    """Draw log10 of the relative error of every entry of a Hessian, with lines between the leaves.
-
-    Args:
-        report: What `check_hessian` found.
-        ax: Axes to draw into; by default those of a new figure.
-
-    Returns:
-        The new figure, or the axes that were given.
-    """
-    figure = Figure(figsize=(6.4, 5.4), layout="constrained") if ax is None else None
-    panel = figure.subplots() if figure is not None else ax
-    assert panel is not None
-    with np.errstate(all="ignore"):
-        shown = np.clip(np.log10(report.relative_error), *_DECADES)
-    n = len(shown)
-    image = panel.imshow(
-        shown, cmap=_MISSING_AS_GREY, vmin=_DECADES[0], vmax=_DECADES[1], extent=(0, n, n, 0), interpolation="nearest"
-    )
-    for boundary in report.offsets[1:-1]:
-        panel.axhline(boundary, color="white", linewidth=1)
-        panel.axvline(boundary, color="white", linewidth=1)
-    centres = [(a + b) / 2 for a, b in zip(report.offsets[:-1], report.offsets[1:], strict=True)]
-    names = [shorten(leaf_name(name), 16) for name in report.leaves]
-    panel.set_xticks(centres, names, rotation=90, parse_math=False)
-    panel.set_yticks(centres, names, parse_math=False)
-    panel.set_title(str(report.verdict), fontsize="medium", parse_math=False)
-    panel.figure.colorbar(image, ax=panel, label="log10 |claimed − estimate|, relative to the block's RMS entry")
-    return figure if figure is not None else panel
-
-
 def render_svg(report: Report) -> str:
     """Return a figure of the worst finding as an SVG element for a page."""
     figure = Figure(figsize=(6.4, 4.8), layout="constrained")
     report.plot(figure.subplots())
+    return as_svg(figure)
+
+
+def as_svg(figure: Figure) -> str:
+    """Return a figure as an SVG element for a page."""
     buffer = io.StringIO()
     figure.savefig(buffer, format="svg", metadata={"Date": None})
     return buffer.getvalue()[buffer.getvalue().index("<svg") :]
