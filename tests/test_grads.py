@@ -176,3 +176,26 @@ def test_bad_input_is_named(changed, error, message):
     call = {"f": jnp.sin, "args": (0.3,), "order": 1} | changed
     with pytest.raises(error, match=message):
         check_grads(**call)
+
+
+@jax.custom_vjp
+def wrong_at_first(x):
+    return jnp.sin(x)
+
+
+wrong_at_first.defvjp(lambda x: (jnp.sin(x), x), lambda x, u: (2 * u * jnp.cos(x),))
+
+
+@jax.custom_vjp
+def wrong_value(x):
+    return jnp.sin(x)
+
+
+wrong_value.defvjp(lambda x: (1.5 * jnp.sin(x), x), lambda x, u: (u * jnp.cos(x),))
+
+
+@pytest.mark.parametrize("fun", [wrong_at_first, wrong_value])
+@pytest.mark.parametrize("order", [1, 2])
+def test_a_first_derivative_or_a_value_that_is_wrong_is_found_in_reverse_mode_alone(fun, order):
+    with pytest.raises(jgs.DerivativeWrong):
+        jgs.check_grads(fun, (jnp.array([0.3, 1.2]),), order, modes=["rev"])

@@ -162,7 +162,8 @@ def check_hvp(
 
     For random v and u, the claimed `<u, H v>` is held against the derivative of `phi(t) = <u, grad f(x + t v)>`. That
     gradient is JAX's own, and is itself checked against the function: the report says whether the product is the
-    derivative of a right gradient or of a wrong one.
+    derivative of a right gradient or of a wrong one. For complex arguments the gradient is that of `jax.grad`, the
+    conjugate of the usual one, and `H v` its derivative along v.
 
     Args:
         fun: scalar function of pytrees.
