@@ -195,6 +195,16 @@ def test_the_value_that_a_given_rule_returns_is_tested(check):
     assert Law.VALUE in broken(report)
 
 
+def test_a_value_that_is_not_finite_is_told_though_it_cannot_be_tested_again():
+    def vjp(x):
+        out, pull = jax.vjp(several, x)
+        return out * jnp.nan, pull
+
+    report = jgs.check_vjp(several, (X,), vjp=vjp)
+    assert report.verdict is Verdict.WRONG
+    assert Law.VALUE in broken(report)
+
+
 # ---- batches and compiled code
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
-from jaxgradsweep._remedy import ALSO_SCALED, CAUSES, EACH_FACTOR, EVERY_CAUSE_SIGN, FACTORS, KINDS, OR, UNKNOWN_FACTOR
+from jaxgradsweep._remedy import ALSO_SCALED, ALSO_SIGN, CAUSES, EACH_FACTOR, FACTORS, KINDS, OR, UNKNOWN_FACTOR
 
 EXPLAINS = 1e-2  # a cause leaves at most this part of the error
 ALIKE = 1e-6  # and at most this part of the derivative
@@ -103,9 +103,9 @@ def causes_of(evidence: Evidence) -> tuple[Cause, ...]:
     return ()
 
 
-def explained(evidence: Evidence, prediction: np.ndarray, where: np.ndarray | None = None, fitted: int = 0) -> float:
+def explained(evidence: Evidence, prediction: np.ndarray, fitted: int = 0) -> float:
     """The share of the error that a prediction of the claim explains; 0 unless it does so everywhere."""
-    where = evidence.known & np.isfinite(prediction) if where is None else where & np.isfinite(prediction)
+    where = evidence.known & np.isfinite(prediction)
     wrong = evidence.wrong & where
     needed = FEWEST + fitted if fitted else min(FEWEST, int(evidence.wrong.sum()))
     if int(wrong.sum()) < max(needed, 1) or not (evidence.wrong <= where).all():
@@ -265,11 +265,11 @@ def factor(evidence: Evidence) -> Iterator[Found]:
 
 def meaning_of(value: float, sizes: dict[int, str]) -> str:
     """What a factor usually comes from: lengths that occur here before numbers that occur everywhere; two at most."""
-    size, sign = abs(value), EVERY_CAUSE_SIGN if value < 0 else ""
+    size, sign = abs(value), ALSO_SIGN if value < 0 else ""
     found = []
     for n, what in sizes.items():
-        forms = {"sum": n, "mean": 1 / n, "fewer": n / (n - 1), "more": (n - 1) / n}
-        forms |= {"root": n**0.5, "inverse root": n**-0.5}
+        forms = {"sum": n, "mean": 1 / n, "root": n**0.5, "inverse root": n**-0.5}
+        forms |= {"fewer": n / (n - 1), "more": (n - 1) / n} if n > 2 else {}
         for form, number in forms.items():
             if abs(size / number - 1) < SAME:
                 found.append(EACH_FACTOR[form].format(n=n, less=n - 1, what=what))

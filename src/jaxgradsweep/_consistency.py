@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxgradsweep._claim import Arrays, Claim, linearise, outputs, pair, transposed, valued
-from jaxgradsweep._probe import LEAF, cotangents, scales_of, seed_words
+from jaxgradsweep._probe import LEAF, cotangents, root_mean_square, scales_of, seed_words
 from jaxgradsweep._stencil import displaced, everywhere
 from jaxgradsweep._tree import wide_dtype
 from jaxgradsweep._wording import Law
@@ -129,13 +129,14 @@ def measured(law: Law, pairs: np.ndarray, floor: float) -> Consistency:
     residual, scale = residual / unit, np.sqrt(np.mean((size / unit) ** 2)) or 1.0
     off = np.sqrt(np.mean(residual[:, 0] ** 2)) / scale
     roundoff = np.sqrt(np.mean(np.var(residual[:, 1:], axis=1, ddof=1))) / scale
+    return record(law, float(off), float(roundoff), floor)
+
+
+def record(law: Law, residual: float, roundoff: float, floor: float) -> Consistency:
+    """The record of one identity, with advice if it is broken."""
     limit = max(BROKEN * roundoff, floor)
     return Consistency(
-        law=law,
-        residual=float(off),
-        roundoff=float(roundoff),
-        limit=float(limit),
-        advice=law.advice * bool(off > limit),
+        law=law, residual=residual, roundoff=roundoff, limit=limit, advice=law.advice if residual > limit else ""
     )
 
 
@@ -213,12 +214,6 @@ def apart(u: Arrays, one: Arrays, other: Arrays) -> tuple[jax.Array, jax.Array]:
 def difference(one: Any, other: Any) -> tuple[jax.Array, jax.Array]:
     """The difference of two numbers that come with the size of their terms."""
     return one[0] - other[0], root_mean_square(jnp.stack([one[1], other[1]]))
-
-
-def root_mean_square(sizes: jax.Array) -> jax.Array:
-    largest = jnp.max(jnp.abs(sizes))
-    unit = jnp.where((largest > 0) & jnp.isfinite(largest), largest, 1)
-    return unit * jnp.sqrt(jnp.mean((sizes / unit) ** 2))
 
 
 def compilation(claim: Claim, arrays: Any, seeds: np.ndarray, offsets: np.ndarray) -> dict[Law, Any]:

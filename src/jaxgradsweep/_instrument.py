@@ -6,7 +6,7 @@ import functools
 import numpy as np
 
 from jaxgradsweep import _sweep
-from jaxgradsweep._consistency import BROKEN, Consistency, affordable, consistency, cost, laws_of, laws_of_sweep
+from jaxgradsweep._consistency import Consistency, affordable, consistency, cost, laws_of, laws_of_sweep, record
 from jaxgradsweep._criteria import Criteria, criteria_for
 from jaxgradsweep._fit import Fit, fit
 from jaxgradsweep._opinion import Identity, Weighing, confront, weigh
@@ -129,7 +129,6 @@ class Instrument:
             laws = (*dict.fromkeys((*laws_of(claim), *laws_of_sweep(claim))), Law.COMPILATION)
         else:
             laws = (*(() if wanted is False else affordable(laws_of(claim), self.evaluations)), *doubtful)
-        swept = [word for word in swept if word.law not in laws]
         if not laws:
             return tuple(swept)
         self.evaluations += sum(map(cost, laws))
@@ -137,7 +136,8 @@ class Instrument:
         tested = consistency(claim, subject.arrays, laws, bits=bits, floor=floor, key=key)
         if tested and Law.ADJOINT in set(laws) - {each.law for each in tested}:
             self.notes.append(NOTES["no adjoint"])
-        return (*tested, *swept)
+        told = {each.law for each in tested}  # what could not be tested again stays as the sweep told it
+        return (*tested, *(word for word in swept if word.law not in told))
 
     def look(self, probes: Probes, steps: np.ndarray) -> Look:
         return Look(probes, self.measure(probes, steps, "first look"), None, self.criteria)
@@ -234,7 +234,7 @@ def sweeps_word(law: Law, look: Look, floor: float) -> Consistency | None:
         unit = np.where(look.fit.magnitude > 0, look.fit.magnitude, 1)
         off = float(np.max(np.nan_to_num(sweep.apart / unit, nan=np.inf)))
         noise = 0.0 if sweep.order == 2 else float(np.median(np.nan_to_num(look.fit.noise / unit)))
-    return Consistency(law=law, residual=off, roundoff=noise, limit=max(BROKEN * noise, floor))
+    return record(law, off, noise, floor)
 
 
 def grid_for(subject: Subject, settings: Settings) -> np.ndarray:

@@ -138,11 +138,14 @@ class Search:
         random = np.random.default_rng(self.groups.seed[0])
         self.look_at(random.choice(size, min(GLANCE, size), replace=False))
         dense = np.mean([wrong for *_, wrong in self.known.values()]) >= DENSE
-        found = None if dense else self.active((1, size), at_most=FEW)
+        found = None if dense else self.active(1, size, at_most=FEW)
         if found is not None:
             self.look_at(np.array(found, int))
             return True
-        axes = [self.active(axis, at_most=length_of(axis) // 2) for axis in axes_of(self.array.shape)]
+        axes = [
+            self.active(stride, length, at_most=length // 2, everywhere=EVERYWHERE)
+            for stride, length in axes_of(self.array.shape)
+        ]
         candidates = product(self.array.shape, axes)
         if len(candidates) < size and len(candidates) <= WHOLE and self.affords(len(candidates) * self.parts):
             self.look_at(candidates)
@@ -152,15 +155,16 @@ class Search:
             self.look_at(random.choice(places, count, replace=False))
         return False
 
-    def active(self, axis: tuple[int, int], at_most: int) -> list[int] | None:
-        """The places along an axis at which something is wrong; None if there are more, or nearly everywhere."""
-        stride, length = axis
+    def active(self, stride: int, length: int, at_most: int, everywhere: float = np.inf) -> list[int] | None:
+        """The places along an axis at which something is wrong; None if there are more.
+
+        So many groups that are all wrong stand for `everywhere`, which is more.
+        """
         groups = [(0, length)]
         while any(stop - start > 1 for start, stop in groups):
             halves = [half for start, stop in groups for half in halved(start, stop)]
             groups = [half for half, bad in zip(halves, self.wrong_groups(halves, stride, length), strict=True) if bad]
-            everywhere = len(groups) == len(halves) >= EVERYWHERE and at_most != FEW
-            if len(groups) > max(at_most, 1) or everywhere:
+            if len(groups) > max(at_most, 1) or len(groups) == len(halves) >= everywhere:
                 return None
         return [start for start, _ in groups]
 
@@ -296,10 +300,6 @@ def halved(start: int, stop: int) -> list[tuple[int, int]]:
 def axes_of(shape: tuple[int, ...]) -> list[tuple[int, int]]:
     """Stride and length of each axis of an array in C order."""
     return [(int(np.prod(shape[axis + 1 :], dtype=int)), length) for axis, length in enumerate(shape)]
-
-
-def length_of(axis: tuple[int, int]) -> int:
-    return axis[1]
 
 
 def product(shape: tuple[int, ...], axes: Sequence[list[int] | None]) -> np.ndarray:

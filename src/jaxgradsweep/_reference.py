@@ -14,6 +14,7 @@ import numpy as np
 from jax.extend.core import Literal
 
 from jaxgradsweep._claim import Claim, linearise, outputs
+from jaxgradsweep._pattern import nth
 from jaxgradsweep._probe import BASIS, cotangents
 from jaxgradsweep._program import equations
 from jaxgradsweep._subject import Subject
@@ -47,16 +48,23 @@ def claimed_leaves(subject: Subject, times: float = 1.0) -> Leaves | None:
     if claim.by_value:
         return None if claim.of_hessian else [np.asarray(value) for value in subject.values]
 
-    def whole(moving: Any, held: Any, values: Any) -> Any:
+    try:
+        return [np.asarray(leaf) for leaf in _claimed_program(claim)(*subject.arrays, times)]
+    except Exception:  # a claim that JAX cannot differentiate with respect to its tangent
+        return None
+
+
+@functools.lru_cache(maxsize=64)
+def _claimed_program(claim: Claim) -> Callable[..., Any]:
+    """The compiled derivative of the claimed pairing with respect to its tangent, for u times a number."""
+
+    def whole(moving: Any, held: Any, values: Any, times: Any) -> Any:
         moving = [jnp.asarray(leaf) for leaf in moving]
         out, pairing = linearise(claim, moving, held, values)
         u = [times * w for w in weights(out)]
         return jax.grad(lambda v: pairing(v, u)[0])([jnp.zeros_like(leaf) for leaf in moving])
 
-    try:
-        return [np.asarray(leaf) for leaf in jax.jit(whole)(*subject.arrays)]
-    except Exception:  # a claim that JAX cannot differentiate with respect to its tangent
-        return None
+    return jax.jit(whole)
 
 
 def about_cotangent(subject: Subject, claimed: Leaves) -> str | None:
@@ -244,7 +252,7 @@ def mistaken(subject: Subject) -> Iterator[tuple[str, str, Leaves]]:
             for chosen in ([own, *([i] for i in own)] if name in singly else [own]) if number else []:
                 choices = np.zeros(len(keys), np.int32)
                 choices[chosen] = number
-                which = name if len(chosen) == len(own) else f"the {ordinal(keys[chosen[0]][1] + 1)} {name}"
+                which = name if len(chosen) == len(own) else f"the {nth(keys[chosen[0]][1] + 1)} {name}"
                 for leaves in attempted(functools.partial(_with_choices, run, choices), subject):
                     yield which, words, leaves
 
@@ -255,10 +263,6 @@ def _with_choices(run: Callable, choices: np.ndarray, moving: Any, held: Any) ->
 
 def places(name: str, counts: dict[str, int]) -> list[tuple[str, int]]:
     return [(name, place) for place in range(counts[name])]
-
-
-def ordinal(number: int) -> str:
-    return {1: "first", 2: "second", 3: "third"}.get(number, f"{number}th")
 
 
 # ---- other arguments

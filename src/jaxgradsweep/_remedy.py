@@ -101,5 +101,4 @@ EACH_FACTOR = {
     "inverse root": "one over the square root of {n}, which is {what}",
 }
 ALSO_SCALED = " It is also {value:.6g} times as large."
-EXAMPLES = "the {place} of {count}"
-EVERY_CAUSE_SIGN = "the sign, and "
+ALSO_SIGN = "the sign, and "

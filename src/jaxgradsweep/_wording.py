@@ -425,7 +425,8 @@ NOTES = {
     "mode": "{missing} mode is not available for this function; {used} mode was used",
     "no vmap": "the function cannot be vmapped; its points were evaluated one after the other",
     "untraceable": "the claimed gradient cannot be traced by JAX; it was evaluated once, and is judged as numbers",
-    "unexplained": "the search for what is wrong ended early ({error})",
+    "unexplained": "the search for what is wrong ended early ({error}); the verdict does not depend on it, and "
+    "`locate=False` leaves it out",
     "no adjoint": "the adjoint identity needs forward and reverse mode, and this function has one of them only",
     "batch": "the function gives other values in a batch of points than alone; its points were evaluated one after the "
     "other",
