@@ -49,7 +49,7 @@ class Evidence:
         claimed: the claimed derivative.
         right: the right one.
         bar: its error bar.
-        others: the same of the other leaves, by name: parameters, claimed and right derivative.
+        others: the right derivative of the other leaves, by name.
         sizes: numbers that occur in shapes, and what has them.
         counts: how often each index along the first axis occurs in an integer argument, for those that index it.
     """
@@ -59,7 +59,7 @@ class Evidence:
     claimed: np.ndarray
     right: np.ndarray
     bar: np.ndarray
-    others: dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]]
+    others: dict[str, np.ndarray]
     sizes: dict[int, str]
     counts: tuple[np.ndarray, ...] = ()
 
@@ -175,7 +175,7 @@ def opposite(evidence: Evidence) -> Iterator[Found]:
 
 
 def swapped(evidence: Evidence) -> Iterator[Found]:
-    for path, (_, _, right) in evidence.others.items():
+    for path, right in evidence.others.items():
         if right.shape == evidence.right.shape and (confidence := explained(evidence, right)):
             yield "swapped", None, confidence, CAUSES["swapped"].format(other=path)
 
@@ -301,7 +301,7 @@ def arranged_and_scaled(evidence: Evidence) -> Iterator[Found]:
 
 def copied(evidence: Evidence) -> Iterator[Found]:
     """The error is a multiple of another leaf's derivative."""
-    for path, (_, _, right) in evidence.others.items():
+    for path, right in evidence.others.items():
         if right.shape != evidence.right.shape or not np.isfinite(right[evidence.known]).all():
             continue
         value = ratio(evidence.error[evidence.known], right[evidence.known])

@@ -94,15 +94,9 @@ def linearise(claim: Claim, moving: Arrays, held: Sequence[Any], values: Sequenc
     return _BUILDERS[claim.kind](claim, moving, held, values)
 
 
-def valued(claim: Claim, moving: Arrays, held: Sequence[Any], v: Arrays) -> Arrays:
+def value_with(claim: Claim, out: Arrays, paired: Sequence[Any]) -> Arrays:
     """F(x) as it comes with the claimed derivative, which may be from another program than F itself."""
-    if claim.rule is None or claim.kind in ("grad", "hvp", "curvature"):
-        if "forward" in claim.mode:
-            return jax.jvp(lambda m: outputs(claim, m, held), (moving,), (v,))[0]
-        return jax.vjp(lambda m: outputs(claim, m, held), moving)[0]
-    primals = claim.layout.join(moving, held)
-    given = (primals, fill_tangent(claim.layout, v, held)) if claim.kind == "jvp" else primals
-    return [jnp.asarray(leaf) for leaf in jax.tree.leaves(claim.ask(*given)[0]) if is_inexact(leaf)]
+    return paired[2] if len(paired) == 3 and claim.kind != "curvature" else out
 
 
 def _grad(claim: Claim, moving: Arrays, held: Sequence[Any], values: Sequence[Any]) -> tuple[Arrays, Pairing]:

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxgradsweep._claim import Arrays, Claim, linearise, outputs, pair, transposed, valued
+from jaxgradsweep._claim import Arrays, Claim, linearise, outputs, pair, transposed, value_with
 from jaxgradsweep._probe import LEAF, cotangents, root_mean_square, scales_of, seed_words
 from jaxgradsweep._stencil import displaced, everywhere
 from jaxgradsweep._tree import wide_dtype
@@ -164,7 +164,7 @@ def _at_point(claim: Claim, laws: Sequence[Law], moving: Any, held: Any, values:
     if not claim.of_hessian:
         p, q = (cotangents(out, seed[i], jnp.int32(LEAF)) for i in (2, 1))
     if Law.VALUE in laws:
-        yield Law.VALUE, apart(p, valued(claim, at, held, v), outputs(claim, at, held))
+        yield Law.VALUE, apart(p, value_with(claim, out, pairing(v, p)), outputs(claim, at, held))
     if Law.BATCH in laws:
         points = jnp.asarray((0.0, *FAR), t.dtype)
         many = jax.vmap(lambda s: outputs(claim, displaced(at, v, s), held))(points)

@@ -85,11 +85,7 @@ def evidence(subject: Subject, blame: Blame, claimed: Leaves | None, right: Leav
     known, bar, own = np.full(shape, np.nan, dtype), np.full(shape, np.inf), np.full(shape, np.nan, dtype)
     known.flat[places], bar.flat[places] = blame.seen_estimate, blame.seen_uncertainty
     own.flat[places] = blame.seen_claimed
-    others = {
-        path: (np.asarray(point.moving[i]), claimed[i] if claimed else own, right[i])
-        for i, path in enumerate(point.paths)
-        if i != number and right is not None
-    }
+    others = {path: right[i] for i, path in enumerate(point.paths) if i != number and right is not None}
     return Evidence(
         path=blame.path,
         point=np.asarray(point.moving[number]),

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
-from jaxgradsweep._claim import Claim, linearise, scalar, transposed
+from jaxgradsweep._claim import Claim, linearise, scalar, transposed, value_with
 from jaxgradsweep._probe import MAX_STEPS, SCALES, Probes, scales_of
 from jaxgradsweep._request import TRACED
 from jaxgradsweep._stencil import PER_STEP, AtOnce, bends, cotangent_of, displaced, stencil, tangent
@@ -254,11 +254,11 @@ def _sweep(
         leaf, scale, index, seed, span, dual = (row[i] for row in rows)
         v = tangent(moving, scales, leaf, scale, index, seed, span)
         u = cotangent_of(claim, moving, scales, out, seed, scale, dual)
-        claimed, size, *value = pairing(v, u)
-        paired: dict[str, Any] = {"claimed": claimed, "size": size}
+        told = pairing(v, u)
+        paired: dict[str, Any] = dict(zip(("claimed", "size"), told[:2], strict=True))
         if other is not None:
             paired |= dict(zip(_OTHER, other(v, u)[:2], strict=True))
-        beside = value[0] if value and claim.kind != "curvature" else out
+        beside = value_with(claim, out, told)
 
         def one_chunk(j: Any, found: dict[str, Any]) -> dict[str, Any]:
             h = jax.lax.dynamic_slice(steps, (j * chunk,), (chunk,))
