@@ -110,7 +110,7 @@ def sweep_network(activation: str, dtype: str, seed: int) -> tuple[jgs.Report, n
     with _sweep.precision(setting):
         probes = _probe.draw(report.sweep.paths, [0], _probe.LEAF, range(PROBES), seed)
         leaf = jnp.asarray(point)
-        draw = jax.jit(lambda seed: _sweep.tangent([leaf], [_probe.scales_of(leaf)], 0, _probe.LEAF, 0, seed)[0])
+        draw = jax.jit(lambda seed: _sweep.tangent([leaf], [_probe.scale_of(leaf)], 0, _probe.LEAF, 0, seed)[0])
         directions = np.stack([draw(seed) for seed in probes.seed])
         differences = central_differences(loss, point, batch, directions)
     truth = np.sum(directions.astype(float) * gradient, axis=1)

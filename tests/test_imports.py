@@ -9,7 +9,7 @@ import pytest
 
 # fmt: off
 ORDER = [
-    "_tree", "_wording", "_claim", "_probe", "_request", "_program", "_subject", "_stencil", "_consistency", "_sweep",
+    "_tree", "_wording", "_claim", "_probe", "_request", "_compile", "_program", "_subject", "_stencil", "_consistency", "_sweep",
     "_window", "_noise", "_shape", "_fit", "_criteria", "_opinion", "_verdict", "_progress", "_instrument", "_pattern",
     "_locate", "_remedy", "_cause", "_reference", "_diagnosis", "_json", "_report",
     "_examination", "_survey", "_estimate", "_check", "_grads", "_hessian",

@@ -14,10 +14,8 @@ from jaxgradsweep._probe import (
     LEAF,
     Probes,
     cotangents,
-    direction,
     draw,
-    random_bytes,
-    scales_of,
+    scale_of,
     seed_words,
     step_grid,
 )
@@ -26,13 +24,13 @@ from jaxgradsweep._sweep import tangent
 
 @jax.jit
 def drawn(leaf, seed, scale, index):
-    return direction(leaf, scales_of(leaf), random_bytes(seed, leaf.size), scale, index)
+    return tangent([leaf], [scale_of(leaf)], 0, scale, index, seed)[0]
 
 
 @jax.jit
 def tangent_of(moving, *probe):
     moving = [jnp.asarray(leaf) for leaf in moving]
-    return tangent(moving, [scales_of(leaf) for leaf in moving], *probe)
+    return tangent(moving, [scale_of(leaf) for leaf in moving], *probe)
 
 
 cotangents_of = jax.jit(cotangents)

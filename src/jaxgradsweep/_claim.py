@@ -44,6 +44,7 @@ class Claim:
     vectorised: bool = True  # False: evaluate one point after the other, where vmap refuses
     captured: tuple[Same, ...] = ()  # what the functions read from outside, which compiled code bakes in
     calls_out: bool = False  # the function calls what JAX does not look into, such as the host
+    small: bool = False  # one evaluation is so little work that compiling costs more
     both_modes: bool = False  # pair JAX's own derivative in the other mode as well
 
     def ask(self, *args: Any) -> Any:

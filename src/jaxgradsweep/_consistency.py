@@ -14,7 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxgradsweep._claim import Arrays, Claim, linearise, outputs, pair, transposed, value_with
-from jaxgradsweep._probe import LEAF, cotangents, root_mean_square, scales_of, seed_words
+from jaxgradsweep._compile import compiled
+from jaxgradsweep._probe import LEAF, cotangents, root_mean_square, scale_of, seed_words
 from jaxgradsweep._stencil import displaced, everywhere
 from jaxgradsweep._tree import wide_dtype
 from jaxgradsweep._wording import Law
@@ -150,13 +151,13 @@ def _program(claim: Claim, laws: tuple[Law, ...]) -> Callable[..., dict[Law, Any
 
         return jax.lax.map(lambda seed: jax.lax.map(lambda t: one(seed, t), offsets), seeds)
 
-    compiled = jax.jit(run)
-    return lambda *given: {Law[name]: np.moveaxis(np.asarray(told), -1, 0) for name, told in compiled(*given).items()}
+    program = compiled(claim, run)
+    return lambda *given: {Law[name]: np.moveaxis(np.asarray(told), -1, 0) for name, told in program(*given).items()}
 
 
 def _at_point(claim: Claim, laws: Sequence[Law], moving: Any, held: Any, values: Any, seed: Any, t: Any) -> Any:
     moving = [jnp.asarray(leaf) for leaf in moving]
-    scales = [scales_of(leaf) for leaf in moving]
+    scales = [scale_of(leaf) for leaf in moving]
     v, w, p = (everywhere(moving, scales, seed[i], LEAF) for i in range(3))
     at = displaced(moving, everywhere(moving, scales, seed[3], LEAF), t)
     out, pairing = linearise(claim, at, held, values)
@@ -221,7 +222,7 @@ def compilation(claim: Claim, arrays: Any, seeds: np.ndarray, offsets: np.ndarra
 
     def evaluate(moving: Any, held: Any, values: Any, seed: Any, t: Any) -> Any:
         moving = [jnp.asarray(leaf) for leaf in moving]
-        scales = [scales_of(leaf) for leaf in moving]
+        scales = [scale_of(leaf) for leaf in moving]
         v, p, aside = (everywhere(moving, scales, seed[i], LEAF) for i in (0, 2, 3))
         out, pairing = linearise(claim, displaced(moving, aside, t), held, values)
         u = p if claim.kind == "curvature" else cotangents(out, seed[2], jnp.int32(LEAF))
@@ -231,9 +232,9 @@ def compilation(claim: Claim, arrays: Any, seeds: np.ndarray, offsets: np.ndarra
         given: Any = (*arrays, seed, np.asarray(t, wide_dtype()))
         with jax.disable_jit():
             eager = jax.tree.map(np.asarray, evaluate(*given))
-        return [(a[0] - b[0], (a[1] + b[1]) / 2) for a, b in zip(eager, compiled(*given), strict=True)]
+        return [(a[0] - b[0], (a[1] + b[1]) / 2) for a, b in zip(eager, program(*given), strict=True)]
 
-    compiled: Any = jax.jit(evaluate)
+    program: Any = jax.jit(evaluate)
     try:
         found = np.array([[told(seed, t) for t in offsets] for seed in seeds], np.float64)
     except Exception:  # code that only a compiler takes

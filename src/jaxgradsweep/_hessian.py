@@ -12,12 +12,13 @@ import numpy as np
 from jaxtyping import Float
 
 from jaxgradsweep._claim import Claim, outputs, widen_array
+from jaxgradsweep._compile import compiled
 from jaxgradsweep._criteria import Criteria
 from jaxgradsweep._estimate import GOOD_ENOUGH, cautious
 from jaxgradsweep._examination import at_precision, criteria_of
 from jaxgradsweep._fit import fit
 from jaxgradsweep._instrument import grid_for
-from jaxgradsweep._probe import BASIS, BASIS_LEAF, scales_of
+from jaxgradsweep._probe import BASIS, BASIS_LEAF, scale_of
 from jaxgradsweep._progress import Tick, reporter
 from jaxgradsweep._report import Report
 from jaxgradsweep._request import Settings, check_args, check_hessian_size, check_real, settings_from
@@ -275,7 +276,7 @@ def as_sweep(subject: Subject, rows: dict[str, Any], steps: np.ndarray) -> Sweep
 
 @functools.lru_cache(maxsize=64)
 def _column_program(claim: Claim, chunk: int) -> Callable[..., Any]:
-    return jax.jit(functools.partial(_column, claim, chunk))
+    return compiled(claim, functools.partial(_column, claim, chunk))
 
 
 def _column(
@@ -283,7 +284,7 @@ def _column(
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
     """The length of one component's step, and differences of all outputs along it, [steps, outputs]."""
     moving = [jnp.asarray(x) for x in moving]
-    v = tangent(moving, [scales_of(x) for x in moving], leaf, scale, index, jnp.zeros(4, jnp.uint32))
+    v = tangent(moving, [scale_of(x) for x in moving], leaf, scale, index, jnp.zeros(4, jnp.uint32))
 
     def flat(t: jax.Array) -> tuple[jax.Array, jax.Array]:
         y = outputs(claim, displaced(moving, v, t), held)

@@ -18,7 +18,17 @@ from jaxgradsweep._fit import fit
 from jaxgradsweep._instrument import Instrument, Look
 from jaxgradsweep._opinion import weigh
 from jaxgradsweep._pattern import in_words
-from jaxgradsweep._probe import BASIS, BASIS_LEAF, LEAF, Probes, basis, random_bytes, scales_of, short_mantissa
+from jaxgradsweep._probe import (
+    BASIS,
+    BASIS_LEAF,
+    LEAF,
+    Probes,
+    basis,
+    own_scales,
+    random_bytes,
+    scale_of,
+    short_mantissa,
+)
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -317,7 +327,6 @@ def component_lengths(array: np.ndarray, components: np.ndarray, scale: int) -> 
 
 @functools.partial(jax.jit, static_argnums=1)
 def _lengths(array: jax.Array, scale: int) -> jax.Array:
-    overall, own = scales_of(array)
-    bits = random_bytes(jnp.zeros(4, jnp.uint32), array.size)
-    each = own.ravel() if scale == BASIS else jnp.broadcast_to(overall, (array.size,))
-    return each * short_mantissa(bits)
+    overall = scale_of(array)
+    each = own_scales(array, overall).ravel() if scale == BASIS else jnp.broadcast_to(overall, (array.size,))
+    return each * short_mantissa(random_bytes(jnp.zeros(4, jnp.uint32), array.size))

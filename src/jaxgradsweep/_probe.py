@@ -6,6 +6,7 @@ A direction is a random sign times a short random mantissa times a power of two 
 
 import dataclasses
 import hashlib
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -47,10 +48,10 @@ class Probes:
     def rows(self, rows: np.ndarray | slice) -> "Probes":
         return Probes(*(values[rows] for values in vars(self).values()))
 
-    def padded(self, count: int) -> list[np.ndarray]:
-        """What the compiled program takes: always so many rows."""
-        more = count - len(self)
-        return [np.pad(a, [(0, more)] + [(0, 0)] * (a.ndim - 1)) for a in vars(self).values()]
+    def packed(self, count: int) -> np.ndarray:
+        """What the compiled program takes: always so many rows of integers."""
+        columns = [values.view(np.int32).reshape(len(self), -1) for values in vars(self).values()]
+        return np.pad(np.concatenate(columns, axis=1), [(0, count - len(self)), (0, 0)])
 
     def within(self, span: tuple[int, int, int, int]) -> "Probes":
         """The same directions, restricted to some components."""
@@ -59,6 +60,12 @@ class Probes:
     def to_outputs(self, dual: tuple[int, int, int, int, int]) -> "Probes":
         """The same cotangents, restricted to some outputs."""
         return dataclasses.replace(self, dual=np.tile(np.array(dual, np.int32), (len(self), 1)))
+
+
+def unpacked(row: jax.Array) -> tuple[jax.Array, ...]:
+    """Leaf, scale, index, seed, span and dual of one packed probe."""
+    seed = jax.lax.bitcast_convert_type(row[3:7], jnp.uint32)
+    return row[0], row[1], row[2], seed, row[7:11], row[11:16]
 
 
 def seed_words(key: int, path: str, number: int) -> np.ndarray:
@@ -128,9 +135,11 @@ def short_mantissa(bits: jax.Array) -> jax.Array:
 
 def power_of_two_near(size: jax.Array) -> jax.Array:
     """The power of two at or below each positive number; 1 where it is zero or not finite."""
-    good = jnp.isfinite(size) & (size > jnp.finfo(size.dtype).tiny)
-    _, exponent = jnp.frexp(jnp.where(good, size, 1))
-    return jnp.where(good, jnp.ldexp(jnp.ones_like(size), exponent - 1), 1)
+    bits = jnp.finfo(size.dtype)
+    integer = jnp.dtype(f"int{bits.bits}")
+    exponent = jax.lax.bitcast_convert_type(size, integer) & integer.type((2**bits.nexp - 1) << bits.nmant)
+    good = jnp.isfinite(size) & (size > bits.tiny)
+    return jnp.where(good, jax.lax.bitcast_convert_type(exponent, size.dtype), 1)
 
 
 def root_mean_square(x: jax.Array) -> jax.Array:
@@ -141,35 +150,63 @@ def root_mean_square(x: jax.Array) -> jax.Array:
     return largest * jnp.sqrt(jnp.mean((size / unit) ** 2))
 
 
-def scales_of(leaf: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """The power of two near a leaf's RMS, and those near each of its components (the leaf's own where one is zero)."""
-    size = jnp.abs(leaf).astype(wide_dtype())
-    overall = power_of_two_near(1.001 * root_mean_square(size))  # ones have the same in every precision
-    return overall, jnp.where(size > 0, power_of_two_near(size), overall)
+def scale_of(leaf: jax.Array) -> jax.Array:
+    """The power of two near a leaf's RMS."""
+    return power_of_two_near(1.001 * root_mean_square(size_of(leaf)))  # ones have the same in every precision
 
 
-def direction(
-    leaf: jax.Array,
-    scales: tuple[jax.Array, jax.Array],
-    random: jax.Array,
-    scale: jax.Array,
-    index: jax.Array,
-    span: jax.Array | None = None,
-) -> jax.Array:
-    """A tangent for one leaf: random, of the leaf's own dtype, at the given kind of scale, within a span."""
-    overall, own = scales
-    bits = random[: leaf.size].reshape(leaf.shape)
-    mantissa = short_mantissa(bits)
-    only = (jnp.arange(leaf.size) == index % leaf.size).reshape(leaf.shape)
+def own_scales(leaf: jax.Array, overall: jax.Array) -> jax.Array:
+    """The powers of two near each component of a leaf; the leaf's own where one is zero."""
+    size = size_of(leaf)
+    return jnp.where(size > 0, power_of_two_near(size), overall)
+
+
+def size_of(leaf: jax.Array) -> jax.Array:
+    return jnp.abs(leaf).astype(wide_dtype())
+
+
+@dataclasses.dataclass(frozen=True)
+class Pattern:
+    """A direction in units of a scale, for any leaf up to some size: real and imaginary part of each component."""
+
+    real: jax.Array
+    imaginary: jax.Array
+    by_component: jax.Array  # whether each component has its own scale
+
+    def on(self, leaf: jax.Array, overall: jax.Array, counts: jax.Array | bool = True, start: int = 0) -> jax.Array:
+        """The tangent of one leaf, of its own dtype; zero unless it counts."""
+        part = slice(start, start + leaf.size)
+        value: Any = self.real[part]
+        if jnp.issubdtype(leaf.dtype, jnp.complexfloating):
+            value = value + 1j * self.imaginary[part]
+        scale = jnp.where(self.by_component, own_scales(leaf, overall), overall)
+        return jnp.where(counts, scale * value.reshape(leaf.shape), 0).astype(leaf.dtype)
+
+
+def pattern(
+    seed: jax.Array, count: int, scale: jax.Array, index: Any = 0, span: jax.Array | None = None, size: Any = None
+) -> Pattern:
+    """Random signs and mantissas for `count` components, at the given kind of scale, within a span.
+
+    `size` is that of the leaf of which one component moves alone.
+    """
+    random = random_bytes(seed, count)
+
+    def several() -> tuple[jax.Array, jax.Array]:
+        half = (random & 128) > 0
+        kept = ((scale != PART) | half) & ((scale != REST) | ~half)
+        if span is not None:
+            kept = kept & inside(count, span)
+        return short_mantissa(random) * kept, short_mantissa(random >> 4) * kept
+
+    def one() -> tuple[jax.Array, jax.Array]:
+        only = (jnp.arange(count) == index % size) * short_mantissa(random)
+        return only * (index < size), only * (index >= size)
+
+    # A branch is also where XLA does not fuse: else it would draw anew in each leaf.
     alone = (scale == BASIS) | (scale == BASIS_LEAF)
-    only = only * mantissa
-    if jnp.issubdtype(leaf.dtype, jnp.complexfloating):
-        mantissa, only = mantissa + 1j * short_mantissa(bits >> 4), only * jnp.where(index < leaf.size, 1, 1j)
-    value = jnp.where((scale == COMPONENT) | (scale == BASIS), own, overall) * jnp.where(alone, only, mantissa)
-    if span is not None:
-        value = value * inside(leaf.size, span).reshape(leaf.shape)
-    half = (bits & 128) > 0
-    return (jnp.where(scale == PART, half, True) * jnp.where(scale == REST, ~half, True) * value).astype(leaf.dtype)
+    real, imaginary = several() if size is None else jax.lax.cond(alone, one, several)
+    return Pattern(real, imaginary, (scale == COMPONENT) | (scale == BASIS))
 
 
 def random_bytes(seed: jax.Array, count: int) -> jax.Array:

@@ -12,6 +12,8 @@ from jax.extend.core import Literal, Var
 from jaxgradsweep._tree import is_inexact
 
 ROUNDING = {"round", "floor", "ceil", "to integer", "nextafter", "reduce_precision"}  # operations that make staircases
+TURNS = 100  # of a loop whose end is not known
+CONVOLUTION = 50.0  # how much slower one is that is not compiled well
 OUTSIDE = ("callback", "ffi", "custom_call", "pallas")  # in the names of operations that JAX does not look into
 
 
@@ -28,6 +30,7 @@ class Traits:
         iterates: whether it has a loop that floating numbers end, or calls out: its values may move by jumps.
         claim_is_shorter: whether the claim computes in a lower precision than the function does.
         unsteady: whether Python draws other numbers each time it runs the function.
+        work: about how many operations it takes to evaluate both.
     """
 
     inner_bits: int
@@ -37,6 +40,7 @@ class Traits:
     iterates: bool
     claim_is_shorter: bool
     unsteady: bool
+    work: float
 
 
 def traits(program: Any, again: Any, claimed: Any, moving: int, bits: int) -> Traits:
@@ -63,7 +67,29 @@ def traits(program: Any, again: Any, claimed: Any, moving: int, bits: int) -> Tr
         iterates=outside or any(map(ends_on_a_number, equations(program))),
         claim_is_shorter=claimed is not None and least(claimed) < inner,
         unsteady=not same_constants(again, program),
+        work=np.inf if outside else work(program) + (0 if claimed is None else work(claimed)),
     )
+
+
+def work(program: Any) -> float:
+    """About how many operations it takes to run a jaxpr once, in units of a multiplication that is compiled well."""
+    return sum(map(work_of, getattr(program, "jaxpr", program).eqns))
+
+
+def work_of(step: Any) -> float:
+    """About how many operations one equation takes."""
+    name, inside = step.primitive.name, sum(map(work, inner_programs(step)))
+    sizes = [float(np.prod(v.aval.shape)) for v in (*step.invars, *step.outvars) if hasattr(v.aval, "shape")]
+    if inside:
+        return inside * {"scan": step.params.get("length", 1), "while": TURNS}.get(name, 1)
+    if name == "dot_general":
+        contracted = [step.invars[0].aval.shape[axis] for axis in step.params["dimension_numbers"][0][0]]
+        return float(np.prod(contracted, initial=1)) * sizes[-1]
+    if name == "conv_general_dilated":
+        return (
+            CONVOLUTION * sizes[1] * sizes[-1] / step.invars[1].aval.shape[step.params["dimension_numbers"].rhs_spec[0]]
+        )
+    return max(sizes, default=0.0)
 
 
 def ends_on_a_number(step: Any) -> bool:

@@ -14,6 +14,7 @@ import numpy as np
 from jax.extend.core import Literal
 
 from jaxgradsweep._claim import Claim, linearise, outputs
+from jaxgradsweep._compile import compiled
 from jaxgradsweep._pattern import nth
 from jaxgradsweep._probe import BASIS, cotangents
 from jaxgradsweep._program import equations
@@ -64,7 +65,7 @@ def _claimed_program(claim: Claim) -> Callable[..., Any]:
         u = [times * w for w in weights(out)]
         return jax.grad(lambda v: pairing(v, u)[0])([jnp.zeros_like(leaf) for leaf in moving])
 
-    return jax.jit(whole)
+    return compiled(claim, whole)
 
 
 def about_cotangent(subject: Subject, claimed: Leaves) -> str | None:
@@ -87,8 +88,12 @@ def weights(out: list[jax.Array]) -> list[jax.Array]:
 
 
 def own_gradient(claim: Claim, at: Callable[[Claim, Any, Any], Any] | None = None) -> Gradient:
-    """JAX's gradient of `<u, F>` by the moving leaves, u fixed by the values of F."""
-    evaluate = at or outputs
+    """JAX's gradient of `<u, F>` by the moving leaves, u fixed by the values of F, compiled."""
+    return compiled(claim, gradient_of(claim, at or outputs))
+
+
+def gradient_of(claim: Claim, evaluate: Callable[[Claim, Any, Any], Any]) -> Gradient:
+    """The gradient of `<u, F>`, for F evaluated in a way of one's own."""
 
     def gradient(moving: Any, held: Any) -> Any:
         moving = [jnp.asarray(leaf) for leaf in moving]
@@ -100,7 +105,7 @@ def own_gradient(claim: Claim, at: Callable[[Claim, Any, Any], Any] | None = Non
 
         return jax.grad(phi)(moving)
 
-    return jax.jit(gradient)
+    return gradient
 
 
 def references(subject: Subject) -> Iterator[tuple[Leaves, Gradient]]:
@@ -243,9 +248,9 @@ def mistaken(subject: Subject) -> Iterator[tuple[str, str, Leaves]]:
             key: blended(key if isinstance(key, str) else key[0], chosen)
             for key, chosen in zip(keys, choices, strict=True)
         }
-        return own_gradient(claim, functools.partial(run_with, rules))(moving, held)
+        return gradient_of(claim, functools.partial(run_with, rules))(moving, held)
 
-    run = jax.jit(gradient)
+    run = compiled(claim, gradient)
     for name in counts:
         own = [i for i, key in enumerate(keys) if key == name or key[0] == name]
         for number, (words, _) in enumerate(slopes_of(name)):

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxgradsweep._claim import Claim, outputs, widen_array
-from jaxgradsweep._probe import COMPONENT, LEAF, cotangents, direction, random_bytes
+from jaxgradsweep._probe import COMPONENT, LEAF, cotangents, pattern
 from jaxgradsweep._tree import wide_dtype
 
 PER_STEP = ("difference", "forward", "backward", "bend", "roundoff")
@@ -18,7 +18,7 @@ AtOnce = Callable[[Callable, jax.Array], Any]  # evaluates a function of one off
 
 def tangent(
     moving: Sequence[jax.Array],
-    scales: Sequence[Any],
+    scales: Sequence[jax.Array],
     leaf: Any,
     scale: Any,
     index: Any,
@@ -26,13 +26,9 @@ def tangent(
     span: Any = None,
 ) -> list[jax.Array]:
     """The direction of one probe: zero but in the leaf that it moves."""
-    random = random_bytes(seed, max(x.size for x in moving))
-
-    def draw(x: jax.Array, own: Any, number: int) -> jax.Array:
-        drawn = functools.partial(direction, x, own, random, scale, index, span)
-        return jax.lax.cond(leaf == number, drawn, lambda: jnp.zeros_like(x))
-
-    return [draw(x, own, number) for number, (x, own) in enumerate(zip(moving, scales, strict=True))]
+    sizes = [x.size for x in moving]
+    drawn = pattern(seed, max(sizes), scale, index, span, jnp.asarray(sizes, jnp.int32)[leaf])
+    return [drawn.on(x, own, leaf == number) for number, (x, own) in enumerate(zip(moving, scales, strict=True))]
 
 
 def displaced(moving: Sequence[jax.Array], v: Sequence[jax.Array], t: jax.Array) -> list[jax.Array]:
@@ -43,7 +39,7 @@ def displaced(moving: Sequence[jax.Array], v: Sequence[jax.Array], t: jax.Array)
 def cotangent_of(
     claim: Claim,
     moving: Sequence[jax.Array],
-    scales: Sequence[Any],
+    scales: Sequence[jax.Array],
     out: list[jax.Array],
     seed: Any,
     scale: Any,
@@ -55,13 +51,12 @@ def cotangent_of(
     return everywhere(moving, scales, seed[::-1], jnp.where(scale == COMPONENT, COMPONENT, LEAF))
 
 
-def everywhere(moving: Sequence[jax.Array], scales: Sequence[Any], seed: Any, scale: Any) -> list[jax.Array]:
+def everywhere(moving: Sequence[jax.Array], scales: Sequence[jax.Array], seed: Any, scale: Any) -> list[jax.Array]:
     """A random direction in all leaves."""
-    random, start, found = random_bytes(seed, sum(x.size for x in moving)), 0, []
-    for x, own in zip(moving, scales, strict=True):
-        found.append(direction(x, own, random[start : start + x.size], scale, jnp.zeros((), jnp.int32)))
-        start += x.size
-    return found
+    sizes = [x.size for x in moving]
+    drawn = pattern(seed, sum(sizes), scale)
+    starts = np.cumsum([0, *sizes[:-1]]).tolist()
+    return [drawn.on(x, own, start=start) for x, own, start in zip(moving, scales, starts, strict=True)]
 
 
 def stencil(
@@ -69,7 +64,8 @@ def stencil(
 ) -> dict[str, jax.Array]:
     """Differences of phi over one chunk of steps, as the kind of claim needs them.
 
-    `out` is F(x) as it comes with the claim: `apart` says how far phi(0) is from that.
+    `out` is F(x) as it comes with the claim: `apart` says how far phi(0) is from that. `undefined` is 1 where F(x) is
+    not finite.
     """
     measure = second_differences if claim.kind == "curvature" else differences
     return measure(claim, moving, held, out, v, u, h, at_once)
@@ -109,7 +105,7 @@ def differences(
         "backward": project(centre, minus),
         "bend": jnp.sum(jnp.stack([bend(*group) for group in zip(u, plus, minus, centre, strict=True)]), axis=0),
         "roundoff": norm_of_each(levels),
-        "finite": jnp.all(jnp.stack([jnp.all(jnp.isfinite(z)) for z in zero])).astype(wide),
+        "undefined": jnp.any(jnp.stack([jnp.any(~jnp.isfinite(z)) for z in zero])).astype(wide),
         "apart": jnp.abs(apart),
     }
 
@@ -152,7 +148,7 @@ def second_differences(
         "backward": plus[1] - minus[1],
         "bend": jnp.zeros_like(total),
         "roundoff": eps * jnp.maximum(largest, jnp.abs(first[0])) / np.sqrt(12) / (np.sqrt(2) * h),
-        "finite": jnp.isfinite(first[0]).astype(wide),
+        "undefined": (~jnp.isfinite(first[0])).astype(wide),
         "apart": jnp.abs(first[0] - out[0].astype(wide)),
     }
 

@@ -26,6 +26,7 @@ from jaxgradsweep._request import captured, check_hessian, check_leaves, check_o
 from jaxgradsweep._tree import Point, Same, is_inexact, map_arrays, split, widen
 from jaxgradsweep._wording import NOT_TRACED, NOTES
 
+LITTLE = 1e5  # operations of one evaluation that run, compiled fast, in less time than it takes to compile well
 NOT_TRACEABLE = (
     jax.errors.ConcretizationTypeError,
     jax.errors.TracerArrayConversionError,
@@ -206,7 +207,7 @@ def inspect(claim: Claim, shapes: Any) -> Inspection:
     program, found = jax.make_jaxpr(lambda m, h: outputs(claim, m, h), return_shape=True)(moving, held)
     again = program if claim.kind == "hvp" else first
     known = traits(program, again, traced, len(moving), min(jnp.finfo(y.dtype).nmant for y in found))
-    claim = dataclasses.replace(claim, calls_out=known.calls_out)
+    claim = dataclasses.replace(claim, calls_out=known.calls_out, small=known.work <= LITTLE)
     if not moving:
         return Inspection(claim, found, paths, derivative, known, tuple(notes))
     try:

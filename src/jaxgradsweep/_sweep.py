@@ -15,11 +15,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.core import Tracer
 
 from jaxgradsweep._claim import Claim, linearise, scalar, transposed, value_with
-from jaxgradsweep._probe import MAX_STEPS, SCALES, Probes, scales_of
-from jaxgradsweep._request import TRACED
+from jaxgradsweep._compile import compiled
+from jaxgradsweep._probe import MAX_STEPS, SCALES, Probes, scale_of, unpacked
 from jaxgradsweep._stencil import PER_STEP, AtOnce, bends, cotangent_of, displaced, stencil, tangent
 from jaxgradsweep._tree import wide_dtype
 
@@ -91,8 +90,8 @@ class Sweep:
         return dataclasses.replace(self, scale=tuple(self.scale[i] for i in rows), **picked)
 
 
-_PER_CALL = ("claimed", "size", "finite")
-_OTHER = ("other claimed", "other size")
+_PAIRED, _OTHER = ("claimed", "size"), ("other claimed", "other size")
+_WORST = ("undefined", "apart")  # kept of the chunk in which each is the largest
 _PER_PROBE = ("leaf", "difference", "forward", "backward", "bend", "roundoff", "claimed", "size", "finite", "apart")
 
 
@@ -102,7 +101,7 @@ def _columns(claim: Claim) -> tuple[str, ...]:
     XLA runs a loop of few operations in the caller's thread, and only there the host knows double precision: functions
     that call out get no more than these, and no evaluation outside of the loop.
     """
-    return (*_PER_CALL, *(() if claim.calls_out else ("apart",)), *(_OTHER if claim.both_modes else ()))
+    return (*_PAIRED, *(_OTHER if claim.both_modes else ()), *(_WORST[:1] if claim.calls_out else _WORST))
 
 
 def join_probes(sweeps: Sequence[Sweep]) -> Sweep:
@@ -195,11 +194,9 @@ def measured(
     parts: list[dict[str, Any]] = [nothing(0, MAX_STEPS) | dict.fromkeys(_columns(claim), np.zeros(0))]
     for start in range(0, len(probes), MAX_PROBES):
         part = probes.rows(slice(start, start + MAX_PROBES))
-        rows = part.padded(MAX_PROBES)
+        rows = part.packed(MAX_PROBES)
         counts = np.array([len(part), width // chunk], np.int32)
         measured = run(*point, rows, padded.astype(wide_dtype()), counts)
-        if isinstance(measured["claimed"], Tracer):
-            raise TypeError(f"something that `fun` or the claim reads from outside {TRACED}")
         parts.append({name: np.asarray(value, np.float64)[: len(part)] for name, value in measured.items()})
         tick(start + len(part))
     found: dict[str, Any] = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
@@ -211,7 +208,7 @@ def as_sweep(
     claim: Claim, paths: tuple[str, ...], probes: Probes, steps: np.ndarray, eps: float, found: dict[str, Any]
 ) -> Sweep:
     """A sweep from what the compiled program returned."""
-    found["finite"] = found["finite"] > 0
+    found["finite"] = found.pop("undefined") == 0
     if claim.kind == "curvature":
         found |= bends(found, np.array(steps, float))
     scale = tuple(SCALES[i] for i in probes.scale)
@@ -226,10 +223,21 @@ def as_sweep(
     )
 
 
+def row_of(rows: Any, i: Any) -> Any:
+    """One row of an array; the number of it is not negative."""
+    return jax.lax.dynamic_index_in_dim(rows, i, keepdims=False, allow_negative_indices=False)
+
+
+def put(array: Any, part: Any, *start: Any) -> Any:
+    """An array with a part of it replaced, from a place on that is not negative."""
+    starts = [jnp.asarray(at, jnp.int32) for at in start]
+    return jax.lax.dynamic_update_slice(array, part, starts, allow_negative_indices=False)
+
+
 @functools.lru_cache(maxsize=64)
 def _sweep_program(claim: Claim, chunk: int) -> Any:
     """The compiled sweep of one claim. The cache is bounded: an old function's code goes when 64 newer ones came."""
-    return jax.jit(functools.partial(_sweep, claim, chunk))
+    return compiled(claim, functools.partial(_sweep, claim, chunk))
 
 
 def at_once(claim: Claim) -> AtOnce:
@@ -241,38 +249,37 @@ def _sweep(
     claim: Claim, chunk: int, moving: Any, held: Any, values: Any, rows: Any, steps: Any, counts: Any
 ) -> dict[str, Any]:
     moving = [jnp.asarray(leaf) for leaf in moving]
-    scales = [scales_of(leaf) for leaf in moving]
+    scales = [scale_of(leaf) for leaf in moving]
     out, pairing = linearise(claim, moving, held, values)
     other = linearise(transposed(claim), moving, held, values)[1] if claim.both_modes else None
-    also = jnp.isfinite(scalar(claim, moving, held)) if claim.kind == "hvp" else True  # not only the gradient
-    wide = wide_dtype()
-    grid = jnp.zeros((MAX_PROBES, MAX_STEPS), wide)
-    column = jnp.zeros(MAX_PROBES, wide)
-    found = dict.fromkeys(PER_STEP, grid) | dict.fromkeys(_columns(claim), column)
+    wide, names = wide_dtype(), _columns(claim)
+    kept = [name for name in _WORST if name in names]
+    value = scalar(claim, moving, held) if claim.kind == "hvp" else jnp.zeros(())  # finite too, like the gradient
+    worst = jnp.stack([jnp.where(jnp.isfinite(value), 0, 1), *(0 for _ in kept[1:])]).astype(wide)
+    grid, column = jnp.zeros((len(PER_STEP), MAX_PROBES, MAX_STEPS), wide), jnp.zeros((len(names), MAX_PROBES), wide)
 
-    def one_probe(i: Any, found: dict[str, Any]) -> dict[str, Any]:
-        leaf, scale, index, seed, span, dual = (row[i] for row in rows)
+    def one_probe(i: Any, found: Any) -> Any:
+        leaf, scale, index, seed, span, dual = unpacked(row_of(rows, i))
         v = tangent(moving, scales, leaf, scale, index, seed, span)
         u = cotangent_of(claim, moving, scales, out, seed, scale, dual)
         told = pairing(v, u)
-        paired: dict[str, Any] = dict(zip(("claimed", "size"), told[:2], strict=True))
-        if other is not None:
-            paired |= dict(zip(_OTHER, other(v, u)[:2], strict=True))
         beside = value_with(claim, out, told)
+        pairs = (*told[:2], *(other(v, u)[:2] if other is not None else ()))
 
-        def one_chunk(j: Any, found: dict[str, Any]) -> dict[str, Any]:
-            h = jax.lax.dynamic_slice(steps, (j * chunk,), (chunk,))
+        def one_chunk(j: Any, found: Any) -> Any:
+            h = jax.lax.dynamic_slice(steps, (j * chunk,), (chunk,), allow_negative_indices=False)
             new = stencil(claim, moving, held, beside, v, u, h, at_once(claim))
-            placed = {k: jax.lax.dynamic_update_slice(found[k], new[k][None], (i, j * chunk)) for k in PER_STEP}
-            placed["finite"] = found["finite"].at[i].set(new["finite"] * also)
-            if "apart" in found:
-                placed["apart"] = found["apart"].at[i].max(new["apart"])
-            return found | placed
+            return (
+                put(found[0], jnp.stack([new[name] for name in PER_STEP])[:, None], 0, i, j * chunk),
+                jnp.maximum(found[1], jnp.stack([new[name] for name in kept])),
+            )
 
-        found = jax.lax.fori_loop(0, counts[1], one_chunk, found)
-        return found | {name: found[name].at[i].set(number) for name, number in paired.items()}
+        grid, columns = found
+        grid, seen = jax.lax.fori_loop(0, counts[1], one_chunk, (grid, worst))
+        return grid, put(columns, jnp.concatenate([jnp.stack(pairs), seen])[:, None], 0, i)
 
-    return jax.lax.fori_loop(0, counts[0], one_probe, found)
+    grid, columns = jax.lax.fori_loop(0, counts[0], one_probe, (grid, column))
+    return dict(zip((*PER_STEP, *names), (*grid, *columns), strict=True))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -306,7 +313,7 @@ def integrate(
     parts = []
     for start in range(0, len(probes), MAX_PROBES):
         part = probes.rows(slice(start, start + MAX_PROBES))
-        rows = part.padded(MAX_PROBES)
+        rows = part.packed(MAX_PROBES)
         counts = np.array([len(part), len(steps)], np.int32)
         parts.append(
             np.asarray(run(*point, rows, padded.astype(wide_dtype()), counts), float)[:, : len(part), : len(steps)]
@@ -318,14 +325,14 @@ def integrate(
 
 @functools.lru_cache(maxsize=64)
 def _segment_program(claim: Claim, batch: int) -> Any:
-    return jax.jit(functools.partial(_segments, claim, batch))
+    return compiled(claim, functools.partial(_segments, claim, batch))
 
 
 def _segments(
     claim: Claim, batch: int, moving: Any, held: Any, values: Any, rows: Any, steps: Any, counts: Any
 ) -> jax.Array:
     moving = [jnp.asarray(leaf) for leaf in moving]
-    scales = [scales_of(leaf) for leaf in moving]
+    scales = [scale_of(leaf) for leaf in moving]
     out, _ = linearise(claim, moving, held, values)
     wide = wide_dtype()
     rules = [np.polynomial.legendre.leggauss(n) for n in NODES]
@@ -333,7 +340,7 @@ def _segments(
     weights = jnp.asarray(np.concatenate([w for _, w in rules]), wide)
 
     def one_probe(i: Any, found: jax.Array) -> jax.Array:
-        leaf, scale, index, seed, span, dual = (row[i] for row in rows)
+        leaf, scale, index, seed, span, dual = unpacked(row_of(rows, i))
         v = tangent(moving, scales, leaf, scale, index, seed, span)
         u = cotangent_of(claim, moving, scales, out, seed, scale, dual)
 
@@ -341,10 +348,11 @@ def _segments(
             return linearise(claim, displaced(moving, v, t), held, values)[1](v, u)[0]
 
         def one_step(j: Any, found: jax.Array) -> jax.Array:
-            h = steps[j]
+            h = row_of(steps, j)
             size = min(batch, len(nodes)) if claim.vectorised else None
             g = h * weights * jax.lax.map(claimed, h * nodes, batch_size=size)
-            return found.at[:, i, j].set(jnp.stack([jnp.sum(g[: NODES[0]]), jnp.sum(g[NODES[0] :])]))
+            sums = jnp.stack([jnp.sum(g[: NODES[0]]), jnp.sum(g[NODES[0] :])])
+            return put(found, sums[:, None, None], 0, i, j)
 
         return jax.lax.fori_loop(0, counts[1], one_step, found)
 
