@@ -221,10 +221,10 @@ def first_example(p, features, targets, places):
 
 
 def late(p, *data):
-    before = p
-    for _ in range(60):
-        before = jax.tree.map(lambda x, g: x + 0.03 * g, p, jax.grad(network)(before, *data))
-    return jax.grad(network)(before, *data)
+    def step(_, before):
+        return jax.tree.map(lambda x, g: x + 0.03 * g, p, jax.grad(network)(before, *data))
+
+    return jax.grad(network)(jax.lax.fori_loop(0, 60, step, p), *data)
 
 
 @jax.custom_jvp

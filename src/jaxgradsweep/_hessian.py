@@ -251,7 +251,7 @@ def measured_columns(
         }
         found = fit(as_sweep(subject, rows, steps))
         values.append((found.derivative / lengths).reshape(-1, n))
-        bars.append((cautious(found, criteria) / np.abs(lengths)).reshape(-1, n))
+        bars.append((cautious(found, criteria) / lengths).reshape(-1, n))
     tick("columns", len(columns), len(columns))
     return np.concatenate(values).T.copy(), np.concatenate(bars).T.copy()
 

@@ -11,24 +11,13 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from jaxgradsweep._fit import fit
 from jaxgradsweep._instrument import Instrument, Look
 from jaxgradsweep._opinion import weigh
 from jaxgradsweep._pattern import in_words
-from jaxgradsweep._probe import (
-    BASIS,
-    BASIS_LEAF,
-    LEAF,
-    Probes,
-    basis,
-    own_scales,
-    random_bytes,
-    scale_of,
-    short_mantissa,
-)
+from jaxgradsweep._probe import ALONE, BASIS, BASIS_LEAF, LEAF, Probes, basis, own_scales, scale_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -217,7 +206,7 @@ class Search:
         probes = basis(self.leaf, components, scale)
         told, wrong = self.measure(probes)
         lengths = component_lengths(self.array, components, scale)
-        return np.stack([told[0] / lengths, told[1] / lengths, told[2] / np.abs(lengths)]), wrong
+        return np.stack([told[0] / lengths, told[1] / lengths, told[2] / lengths]), wrong
 
     def measure(self, probes: Probes) -> tuple[np.ndarray, np.ndarray]:
         """Claimed, estimate and bound of each probe, [3, n], and which claims are wrong."""
@@ -319,14 +308,13 @@ def product(shape: tuple[int, ...], axes: Sequence[list[int] | None]) -> np.ndar
 
 
 def component_lengths(array: np.ndarray, components: np.ndarray, scale: int) -> np.ndarray:
-    """How far each of some components moves in a unit step of its own probe; backwards if negative."""
-    wanted = jnp.asarray(components % array.size)
-    own = _lengths(jnp.asarray(array), scale)
-    return np.asarray(own[wanted], np.float64)
+    """How far each of some components moves in a unit step of its own probe."""
+    overall, own = map(np.asarray, _scales(array))
+    return ALONE * (own.ravel()[components % array.size] if scale == BASIS else np.full(len(components), overall))
 
 
-@functools.partial(jax.jit, static_argnums=1)
-def _lengths(array: jax.Array, scale: int) -> jax.Array:
+@jax.jit
+def _scales(array: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """The scale of a leaf, and those of its components."""
     overall = scale_of(array)
-    each = own_scales(array, overall).ravel() if scale == BASIS else jnp.broadcast_to(overall, (array.size,))
-    return each * short_mantissa(random_bytes(jnp.zeros(4, jnp.uint32), array.size))
+    return overall, own_scales(array, overall)

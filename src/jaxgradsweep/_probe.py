@@ -17,6 +17,7 @@ from jaxgradsweep._tree import wide_dtype
 LEAF, COMPONENT = 0, 1  # scale of a random direction: the leaf's, or each component's own
 MAX_STEPS = 80  # longest grid: a multiple of every chunk of steps that is evaluated at once
 BASIS, BASIS_LEAF = 2, 3  # one component alone, at its own scale or at the leaf's
+ALONE = 1.375  # of which it moves by so much: far points of round numbers are often kinks or poles
 PART, REST = 4, 5  # a random half of the components of the direction at the leaf's scale, and the other half
 ALL = (0, 1, 1, 1)  # a span of all components
 EVERY_OUTPUT = (-1, *ALL)
@@ -200,7 +201,7 @@ def pattern(
         return short_mantissa(random) * kept, short_mantissa(random >> 4) * kept
 
     def one() -> tuple[jax.Array, jax.Array]:
-        only = (jnp.arange(count) == index % size) * short_mantissa(random)
+        only = jnp.where(jnp.arange(count) == index % size, ALONE, 0).astype(jnp.float32)
         return only * (index < size), only * (index >= size)
 
     # A branch is also where XLA does not fuse: else it would draw anew in each leaf.
