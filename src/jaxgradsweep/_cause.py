@@ -11,7 +11,17 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
-from jaxgradsweep._remedy import ALSO_SCALED, ALSO_SIGN, CAUSES, EACH_FACTOR, FACTORS, KINDS, OR, UNKNOWN_FACTOR
+from jaxgradsweep._remedy import (
+    ALSO_SCALED,
+    ALSO_SIGN,
+    CAUSES,
+    EACH_FACTOR,
+    FACTORS,
+    JUST_WHERE,
+    KINDS,
+    OR,
+    UNKNOWN_FACTOR,
+)
 
 EXPLAINS = 1e-2  # a cause leaves at most this part of the error
 ALIKE = 1e-6  # and at most this part of the derivative
@@ -52,6 +62,7 @@ class Evidence:
         others: the right derivative of the other leaves, by name.
         sizes: numbers that occur in shapes, and what has them.
         counts: how often each index along the first axis occurs in an integer argument, for those that index it.
+        beside: arrays of the leaf's shape: what each is called, and its values.
     """
 
     path: str
@@ -62,6 +73,7 @@ class Evidence:
     others: dict[str, np.ndarray]
     sizes: dict[int, str]
     counts: tuple[np.ndarray, ...] = ()
+    beside: tuple[tuple[str, np.ndarray], ...] = ()
 
     @property
     def known(self) -> np.ndarray:
@@ -216,6 +228,40 @@ def other_index(evidence: Evidence) -> Iterator[Found]:
     yield "index", None, 1.0, CAUSES["index"].format(places="; ".join(places))
 
 
+def permuted(evidence: Evidence) -> Iterator[Found]:
+    """All the right numbers, each once, in an order that has no name."""
+    right, claimed = evidence.right, evidence.claimed
+    if right.size < 2 * FEWEST or not evidence.known.all() or np.iscomplexobj(right) or evidence.wrong.sum() < FEWEST:
+        return
+    if len(np.unique(right)) < right.size or any(explained(evidence, each) for *_, each in arrangements(right)):
+        return
+    if np.allclose(np.sort(right, axis=None), np.sort(claimed, axis=None), rtol=1e-9, atol=0):
+        along = [axis for axis in range(right.ndim) if whole_slices(right, claimed, axis)]
+        where = f" along axis {along[0]}" if along and right.ndim > 1 else ""
+        yield "permuted", None, 1.0, CAUSES["permuted"].format(where=where)
+
+
+def whole_slices(right: np.ndarray, claimed: np.ndarray, axis: int) -> bool:
+    """Whether the slices along an axis are the right ones in another order."""
+    rows = [np.moveaxis(array, axis, 0).reshape(array.shape[axis], -1) for array in (right, claimed)]
+    order = [np.argsort(row[:, 0]) for row in rows]
+    return bool(np.allclose(rows[0][order[0]], rows[1][order[1]], rtol=1e-9, atol=0))
+
+
+def reparametrised(evidence: Evidence) -> Iterator[Found]:
+    """The right derivative times, or over, what the chain rule of a change of variables multiplies by."""
+    x = evidence.point
+    with np.errstate(all="ignore"):
+        forms = [("the parameters themselves", x), ("their exponentials", np.exp(x)), ("their squares", x**2)]
+        forms += list(evidence.beside)
+        for what, by in forms:
+            if np.ptp(np.abs(by)) == 0:
+                continue  # that is a factor, and not a chain rule
+            for words, prediction in ((what, evidence.right * by), (f"one over {what}", evidence.right / by)):
+                if confidence := explained(evidence, prediction):
+                    yield "chain-rule", None, confidence, CAUSES["chain-rule"].format(what=words)
+
+
 def repeated(evidence: Evidence) -> Iterator[Found]:
     """Rows that an integer argument names more than once are wrong, and no others; and not by one factor."""
     if evidence.claimed.ndim < 1:
@@ -260,7 +306,19 @@ def factor(evidence: Evidence) -> Iterator[Found]:
     if abs(value + 1) < SAME:
         yield "sign", -1.0, confidence, CAUSES["sign"].format(part=part)
         return
-    yield "constant-factor", value, confidence, CAUSES["constant-factor"].format(part=part, value=value, why=meaning)
+    sentence = CAUSES["constant-factor"].format(part=part, value=value, why=meaning)
+    yield "constant-factor", value, confidence, sentence + (mask_of(evidence) if part else "")
+
+
+def mask_of(evidence: Evidence) -> str:
+    """That the wrong components are those that an argument marks, if they are."""
+    for what, values in evidence.beside:
+        if set(np.unique(values)) != {0, 1}:
+            continue
+        for words, marked in (("is true", values == 1), ("is false", values == 0)):
+            if np.array_equal(marked & evidence.known, evidence.wrong):
+                return JUST_WHERE.format(what=f"{what} {words}")
+    return ""
 
 
 def meaning_of(value: float, sizes: dict[int, str]) -> str:
@@ -290,6 +348,15 @@ def decay(evidence: Evidence) -> Iterator[Found]:
             yield "weight-decay", abs(strength), confidence, told
 
 
+def offset(evidence: Evidence) -> Iterator[Found]:
+    """The error is the same number everywhere."""
+    if not np.array_equal(evidence.wrong, evidence.known):
+        return
+    value = ratio(evidence.error[evidence.known], np.ones(int(evidence.known.sum())))
+    if value and (confidence := explained(evidence, evidence.right + value, fitted=1)):
+        yield "offset", value, confidence, CAUSES["offset"].format(value=value)
+
+
 def arranged_and_scaled(evidence: Evidence) -> Iterator[Found]:
     """A wrong order and a factor at once."""
     for name, where, prediction in arrangements(evidence.right):
@@ -310,5 +377,17 @@ def copied(evidence: Evidence) -> Iterator[Found]:
 
 
 Test = Callable[[Evidence], Iterator[Found]]
-EXACT: Sequence[Test] = (zero, opposite, rearranged, swapped, conjugate, summed, other_index, repeated, rounded)
-FITTED: Sequence[Test] = (factor, decay, arranged_and_scaled, copied)
+EXACT: Sequence[Test] = (
+    zero,
+    opposite,
+    rearranged,
+    swapped,
+    conjugate,
+    summed,
+    other_index,
+    permuted,
+    reparametrised,
+    repeated,
+    rounded,
+)
+FITTED: Sequence[Test] = (factor, decay, offset, arranged_and_scaled, copied)

@@ -5,7 +5,8 @@ from collections.abc import Iterator, Sequence
 import jax.numpy as jnp
 import numpy as np
 
-from jaxgradsweep._cause import ALIKE, Cause, Evidence, causes_of, ratio, root_mean_square
+from jaxgradsweep._branch import branches
+from jaxgradsweep._cause import ALIKE, Cause, Evidence, causes_of, meaning_of, ratio, root_mean_square
 from jaxgradsweep._instrument import Instrument
 from jaxgradsweep._locate import Blame
 from jaxgradsweep._reference import (
@@ -14,11 +15,12 @@ from jaxgradsweep._reference import (
     about_cotangent,
     at_other_parameters,
     claimed_leaves,
-    mistaken,
+    elsewhere,
     parts_of_batch,
     references,
 )
-from jaxgradsweep._remedy import CAUSES
+from jaxgradsweep._remedy import CAUSES, FLOWS, FLOWS_OTHERWISE, OR_EQUALLY
+from jaxgradsweep._slopes import mistaken
 from jaxgradsweep._subject import Subject
 from jaxgradsweep._verdict import Finding
 from jaxgradsweep._wording import Reason, Verdict
@@ -95,7 +97,20 @@ def evidence(subject: Subject, blame: Blame, claimed: Leaves | None, right: Leav
         others=others,
         sizes=sizes(subject),
         counts=tuple(counts(subject, shape)),
+        beside=tuple(arrays_beside(subject, number)),
     )
+
+
+def arrays_beside(subject: Subject, number: int) -> Iterator[tuple[str, np.ndarray]]:
+    """Held arrays and other leaves of the shape of a leaf."""
+    point = subject.point
+    shape = np.shape(point.moving[number])
+    for leaf in point.held:
+        if np.shape(leaf) == shape and shape and jnp.result_type(leaf).kind in "biuf":
+            yield f"the argument of shape {shape}", np.asarray(leaf, float)
+    for i, leaf in enumerate(point.moving):
+        if i != number and np.shape(leaf) == shape and shape:
+            yield point.paths[i], np.asarray(leaf, np.result_type(leaf, float))
 
 
 def sizes(subject: Subject) -> dict[int, str]:
@@ -128,7 +143,7 @@ def counts(subject: Subject, shape: tuple[int, ...]) -> Iterator[np.ndarray]:
 
 def by_program(
     subject: Subject, claimed: Leaves, gradient: Gradient | None, open_: Sequence[str]
-) -> Iterator[tuple[str, Cause]]:
+) -> list[tuple[str, Cause]]:
     """Causes that a program with one planted mistake shows: it gives the claim itself.
 
     `gradient` is the right derivative, where a program gives it.
@@ -139,20 +154,42 @@ def by_program(
         sentence = CAUSES[name].format(**words)
         return path, Cause(name=name, path=path, factor=factor, confidence=1.0, sentence=sentence)
 
+    found: list[tuple[str, Cause]] = []
     for which, words, leaves in mistaken(subject):
-        matching = [path for path in open_ if same(claimed[at[path]], leaves[at[path]])]
-        if len(matching) == len(open_):
-            yield from (cause("activation", path, None, which=which, words=words) for path in matching)
+        if all(same(claimed[at[path]], leaves[at[path]]) for path in open_):
+            found += [cause("activation", path, None, which=which, words=words) for path in open_]
     if gradient is None:
-        return
+        return found
+    if (flow := by_branch(subject, claimed, [at[path] for path in open_])) is not None:
+        found += [cause("branch", path, flow[0], **flow[1]) for path in open_]
     for which, leaves in parts_of_batch(subject, gradient):
         for path in open_:
             value = ratio(claimed[at[path]], leaves[at[path]])
             if value and same(claimed[at[path]], value * leaves[at[path]]):
-                yield cause("part-of-batch", path, value, which=which, value=value)
+                found.append(cause("part-of-batch", path, value, which=which, value=value))
+    for name, words, leaves in elsewhere(subject):
+        if all(same(claimed[at[path]], leaves[at[path]]) for path in open_):
+            found += [cause(name, path, None, **words) for path in open_]
+    if found:
+        return found
     late = at_other_parameters(subject, gradient, claimed)
     if late is not None and all(same(claimed[at[path]], late[1][at[path]]) for path in open_):
-        yield from (cause("stale", path, late[0], value=late[0]) for path in open_)
+        found += [cause("stale", path, late[0], value=late[0]) for path in open_]
+    return found
+
+
+def by_branch(subject: Subject, claimed: Leaves, numbers: Sequence[int]) -> tuple[float, dict[str, str]] | None:
+    """The factor with which the claim takes what flows through one operand, and the words for it."""
+    told: dict[float, list[str]] = {}
+    for where, value, leaves in branches(subject, claimed, numbers):
+        if all(same(claimed[i], leaves[i]) for i in numbers):
+            nearest = round(value, 6)
+            told.setdefault(nearest, []).append(where)
+    if not told:
+        return None
+    value, places = next(iter(told.items()))
+    what = FLOWS.get(value) or FLOWS_OTHERWISE.format(value=value, why=meaning_of(value, sizes(subject)))
+    return value, {"where": OR_EQUALLY.join(dict.fromkeys(places[:3])), "what": what}
 
 
 def same(a: np.ndarray, b: np.ndarray) -> bool:

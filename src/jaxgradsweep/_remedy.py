@@ -50,6 +50,26 @@ CAUSES = {
     ),
     "copied": "The error is {value:.6g} times the derivative of {other}: a term was added to the wrong leaf.",
     "activation": "The claim is what follows if the slope of {which} is taken as {words}.",
+    "branch": (
+        "The claim is what follows if the derivative by {where} {what}: look for that line's part of the backward pass."
+    ),
+    "elsewhere": "The claim is the right derivative at another point: at {where}.",
+    "jacobian-transposed": (
+        "The claim is the product with the Jacobian from the other side: J v and J^T u are mixed up, as by a missing "
+        "`.T` of a matrix in the rule."
+    ),
+    "permuted": (
+        "The claim has the right numbers in another order{where}: an index, a sort or a permutation that is applied "
+        "the wrong way round, or not at all."
+    ),
+    "chain-rule": (
+        "The claim is the right derivative times {what}, component by component: the chain rule of a change of "
+        "variables is left out, or applied twice."
+    ),
+    "offset": (
+        "The claim is off by the same number, {value:.6g}, in every component: a constant is added that does not "
+        "belong there, or a mean is not subtracted."
+    ),
     "part-of-batch": (
         "The claim is {value:.6g} times the gradient of {which} examples: a loop over the batch overwrites "
         "instead of adding, or an index is left over from it."
@@ -100,5 +120,13 @@ EACH_FACTOR = {
     "root": "the square root of {n}, which is {what}",
     "inverse root": "one over the square root of {n}, which is {what}",
 }
+FLOWS = {
+    0.0: "is left out, as a term that is forgotten, or a value that is taken for a constant",
+    2.0: "is counted twice",
+    -1.0: "has the wrong sign",
+}
+FLOWS_OTHERWISE = "is taken {value:.8g} times ({why})"
+OR_EQUALLY = "; or, which is the same here, by "
+JUST_WHERE = " These are just the components where {what}."
 ALSO_SCALED = " It is also {value:.6g} times as large."
 ALSO_SIGN = "the sign, and "

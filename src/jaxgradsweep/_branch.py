@@ -1,0 +1,126 @@
+"""Gradients in which what flows through one operand of an operation has a wrong factor.
+
+A forgotten term of a loss, a detached branch, a product rule with one factor, statistics that are taken for constants,
+a residual path that is counted twice: in the graph of the function all of these are one edge with a factor that is not
+one. The gradient is a linear function of that factor, so that one evaluation for each edge tells what the factor is.
+"""
+
+import functools
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxgradsweep._compile import compiled
+from jaxgradsweep._interpreter import Place, inputs_of, line_of, program_of, run_with, steps_of
+from jaxgradsweep._pattern import nth
+from jaxgradsweep._reference import Leaves, attempted, gradient_of
+from jaxgradsweep._subject import Subject
+
+MOST_EDGES = 256  # so many are looked at
+ALIGNED = 1e-3  # an edge is a candidate if all but so much of the error lies along what flows through it
+Edge = tuple[Place, int]  # an operation, and which of its operands
+
+
+@jax.custom_jvp
+def gate(x: Any, factor: Any) -> Any:
+    """X itself, with its change multiplied by a factor."""
+    return x
+
+
+gate.defjvp(lambda primals, tangents: (primals[0], (primals[1] * tangents[0]).astype(primals[0].dtype)))
+
+
+def branches(subject: Subject, claimed: Leaves, leaves: Sequence[int]) -> Iterator[tuple[str, float, Leaves]]:
+    """Operands that have another factor in the claim: which in words, the factor, and what follows for all leaves.
+
+    Args:
+        subject: what was checked.
+        claimed: the claimed derivative.
+        leaves: numbers of the leaves that it must explain.
+    """
+    point, claim = subject.point, subject.claim
+    try:
+        program = program_of(claim, point.moving, point.held)
+        edges = edges_of(program, inputs_of(point.moving, point.held))
+    except Exception:
+        return
+    if not edges:
+        return
+    numbers = {edge: i for i, (edge, _) in enumerate(edges)}
+
+    def with_factors(moving: Any, held: Any, factors: Any) -> Any:
+        def rule(step: Any, place: Place, values: Any) -> Any:
+            gated = [(i, numbers[place, i]) for i in range(len(values)) if (place, i) in numbers]
+            if not gated:
+                return None
+            values = list(values)
+            for i, number in gated:
+                values[i] = gate(values[i], factors[number])
+            out = step.primitive.bind(*values, **step.params)
+            return out if step.primitive.multiple_results else [out]
+
+        return gradient_of(claim, functools.partial(run_with, rule))(moving, held)
+
+    def products(moving: Any, held: Any, claims: Any) -> Any:
+        """For each edge: squares of the error and of what flows through it, and their product."""
+        ones = jnp.ones(len(edges))
+        right = with_factors(moving, held, ones)
+        error = [claims[i] - right[i] for i in leaves]
+
+        def one(number: Any) -> Any:
+            cut = with_factors(moving, held, ones.at[number].set(0.0))
+            flow = [right[i] - cut[i] for i in leaves]
+            return jnp.stack([dot(error, error), dot(flow, flow), dot(error, flow)])
+
+        return jax.lax.map(one, jnp.arange(len(edges)))
+
+    def run(moving: Any, held: Any) -> Any:
+        return compiled(claim, products)(list(moving), held, claimed)
+
+    for table in attempted(run, subject):
+        error, flow, both = np.stack(table).T
+        with np.errstate(all="ignore"):
+            left, excess = error - both**2 / flow, both / flow
+        found = np.flatnonzero((left <= ALIGNED**2 * error) & (error > 0) & np.isfinite(excess))
+        whole = compiled(claim, with_factors)
+        for number in found:
+            factors = np.ones(len(edges))
+            factors[number] += excess[number]
+            for wrong in attempted(lambda moving, held: whole(list(moving), held, factors), subject):  # noqa: B023
+                yield edges[number][1], float(factors[number]), wrong
+
+
+def dot(a: Sequence[Any], b: Sequence[Any]) -> Any:
+    """The inner product over several leaves."""
+    return sum((jnp.real(jnp.vdot(x, y)) for x, y in zip(a, b, strict=True)), start=jnp.zeros(()))
+
+
+def edges_of(program: Any, active: Sequence[bool]) -> list[tuple[Edge, str]]:
+    """Operands where two ways from the moving leaves meet, in words: what flows elsewhere flows through one of them."""
+    found: list[tuple[Edge, str]] = []
+    made_by: dict[Any, Any] = {}
+    for place, step, depends in steps_of(program.jaxpr, active):
+        made_by.update(dict.fromkeys(step.outvars, step))
+        moving = [
+            i
+            for i, (v, depend) in enumerate(zip(step.invars, depends, strict=True))
+            if depend and jnp.issubdtype(v.aval.dtype, jnp.inexact)
+        ]
+        if len(moving) > 1 and not step.params.keys() & {"jaxpr", "call_jaxpr", "branches", "body_jaxpr"}:
+            found += [((place, i), in_words(step, i, made_by.get(step.invars[i]))) for i in moving]
+    return found[-MOST_EDGES:]
+
+
+def in_words(step: Any, operand: int, before: Any) -> str:
+    """An operand of an operation: what makes it, and where that enters, with the lines of code that they come from."""
+    lines = [line_of(each) if each is not None else None for each in (before, step)]
+    words = [
+        f"{each.primitive.name}{f', {line}' if line else ''}" if each is not None else ""
+        for each, line in zip((before, step), lines, strict=True)
+    ]
+    if not words[0] or lines[0] == lines[1]:
+        return f"the {nth(operand + 1)} operand of {words[1]}"
+    return f"the result of {words[0]}, as the {nth(operand + 1)} operand of {words[1]}"
