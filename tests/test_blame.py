@@ -269,6 +269,101 @@ def test_a_planted_mistake_is_named(name):
     assert "likely cause" in str(report)
 
 
+# ---- what flows through one operation
+
+
+def normalised(p, features, targets):
+    hidden = jnp.tanh(features @ p["w"])
+    mean = hidden.mean(-1, keepdims=True)
+    spread = ((hidden - mean) ** 2).mean(-1, keepdims=True)
+    hidden = (hidden - mean) / jnp.sqrt(spread + 1e-5)
+    hidden = hidden + jnp.maximum(hidden @ p["out"], 0)
+    penalty = 0.1 * jnp.sum(p["w"] ** 2 * jnp.exp(-p["w"]))
+    return jnp.mean((hidden - targets) ** 2) + penalty
+
+
+def constant_spread(p, features, targets):
+    hidden = jnp.tanh(features @ p["w"])
+    mean = hidden.mean(-1, keepdims=True)
+    spread = jax.lax.stop_gradient(((hidden - mean) ** 2).mean(-1, keepdims=True))
+    hidden = (hidden - mean) / jnp.sqrt(spread + 1e-5)
+    hidden = hidden + jnp.maximum(hidden @ p["out"], 0)
+    penalty = 0.1 * jnp.sum(p["w"] ** 2 * jnp.exp(-p["w"]))
+    return jnp.mean((hidden - targets) ** 2) + penalty
+
+
+def without_penalty(p, features, targets):
+    return normalised(p, features, targets) - 0.1 * jnp.sum(p["w"] ** 2 * jnp.exp(-p["w"]))
+
+
+def twice_the_penalty(p, features, targets):
+    return normalised(p, features, targets) + 0.1 * jnp.sum(p["w"] ** 2 * jnp.exp(-p["w"]))
+
+
+def recurrent(p, rows, ends):
+    turn = lambda h, row: (jnp.tanh(h @ p["out"] + row @ p["w"]), None)
+    return jnp.sum((jax.lax.scan(turn, jnp.zeros(5), rows)[0] - ends) ** 2)
+
+
+def truncated(p, rows, ends):
+    turn = lambda h, row: (jnp.tanh(jax.lax.stop_gradient(h) @ p["out"] + row @ p["w"]), None)
+    return jnp.sum((jax.lax.scan(turn, jnp.zeros(5), rows)[0] - ends) ** 2)
+
+
+def recurrent_misplaced(p, rows, ends):
+    turn = lambda h, row: (slope_at_its_argument(h @ p["out"] + row @ p["w"]), None)
+    return jnp.sum((jax.lax.scan(turn, jnp.zeros(5), rows)[0] - ends) ** 2)
+
+
+@pytest.mark.parametrize(
+    ("fun", "wrong", "name", "factor", "words"),
+    [
+        (normalised, constant_spread, "branch", 0, "spread = ((hidden - mean) ** 2)"),
+        (normalised, without_penalty, "branch", 0, "`penalty = 0.1 * jnp.sum("),
+        (normalised, twice_the_penalty, "branch", 2, "is counted twice"),
+        (recurrent, truncated, "branch", 0, "1st operand of dot_general"),
+        (recurrent, recurrent_misplaced, "activation", None, "slope of tanh is taken as 1 - z**2"),
+    ],
+)
+def test_a_wrong_factor_on_one_path_is_named_with_its_line(fun, wrong, name, factor, words):
+    params = {name: PARAMS[name] for name in ("w", "out")}
+    data = (FEATURES, TARGETS if fun is normalised else TARGETS[0])
+    report = jgs.check_grad(fun, (params, *data), grad=lambda *args: jax.grad(wrong)(*args))
+    assert {cause.name for cause in report.causes} == {name}
+    assert {cause.path for cause in report.causes} == {f.path for f in report.findings if f.verdict.name == "WRONG"}
+    assert all(cause.factor == (None if factor is None else pytest.approx(factor)) for cause in report.causes)
+    assert words in report.causes[0].sentence
+
+
+def test_a_choice_whose_mask_is_the_wrong_way_round_is_named():
+    @jax.custom_jvp
+    def leaky(z):
+        return jnp.where(z > 0, z, 0.1 * z)
+
+    leaky.defjvp(lambda primals, tangents: (leaky(*primals), jnp.where(primals[0] > 0, 0.1, 1) * tangents[0]))
+
+    def loss(w, features, targets):
+        return jnp.mean((leaky(features @ w) - targets) ** 2)
+
+    report = jgs.check_grad(loss, (PARAMS["w"], FEATURES, TARGETS))
+    assert {cause.name for cause in report.causes} == {"activation"}
+    assert "mask is the wrong way round" in report.causes[0].sentence
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "slope"),
+    [
+        ("elsewhere", jnp.arcsinh, lambda x, u: u / jnp.sqrt(1 + jnp.arcsinh(x) ** 2)),
+        ("jacobian-transposed", lambda x: PARAMS["w"] @ jnp.sin(x), lambda x, u: PARAMS["w"] @ (jnp.cos(x) * u)),
+    ],
+)
+def test_the_derivative_of_something_else_is_named(name, value, slope):
+    fun = jax.custom_vjp(value)
+    fun.defvjp(lambda x: (value(x), x), lambda x, u: (slope(x, u),))
+    report = jgs.check_vjp(fun, (PARAMS["b"],))
+    assert {cause.name for cause in report.causes} == {name}
+
+
 def test_a_mistake_without_a_pattern_is_not_named():
     noise = np.random.default_rng(3).normal(size=(5, 5))
     report = jgs.check_grad(
@@ -317,13 +412,26 @@ RIGHT = np.random.default_rng(5).normal(size=(4, 6))
         ("swapped", RIGHT[::-1] ** 2, {"others": {"['b']": RIGHT[::-1] ** 2}}),
         ("copied", RIGHT + 0.3 * RIGHT**2, {"others": {"['b']": RIGHT**2}}),
         ("constant-factor", np.where(np.arange(6) == 2, 3, 1) * RIGHT, {}),
+        ("permuted", RIGHT[[2, 0, 3, 1]], {}),
+        ("permuted", np.sort(RIGHT, axis=None).reshape(RIGHT.shape), {}),
+        ("chain-rule", RIGHT / np.exp(RIGHT[::-1]), {"point": RIGHT[::-1]}),
+        ("chain-rule", RIGHT * RIGHT[::-1], {"beside": (("the weights", RIGHT[::-1]),)}),
+        ("offset", RIGHT + 0.3, {}),
         (None, RIGHT**2, {}),
         (None, RIGHT, {}),
     ],
 )
 def test_a_mistake_is_told_from_numbers_alone(name, claimed, more):
-    right = more.pop("right", RIGHT)
+    right = more.get("right", RIGHT)
+    more = {key: more[key] for key in more if key != "right"}
     assert {cause.name for cause in causes_of(evidence(claimed, right, **more))} == ({name} if name else set())
+
+
+def test_wrong_components_that_an_argument_marks_are_said_to_be_those():
+    mask = (RIGHT > 0).astype(float)
+    beside = (("the argument `mask`", mask),)
+    (cause,) = causes_of(evidence(np.where(mask, 2, 1) * RIGHT, RIGHT, beside=beside))
+    assert cause.sentence.endswith("where the argument `mask` is true.")
 
 
 @pytest.mark.parametrize(("factor", "names"), [(2.0, {"constant-factor"}), (1.2345, set()), (-1.0, {"sign"})])

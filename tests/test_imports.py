@@ -9,10 +9,10 @@ import pytest
 
 # fmt: off
 ORDER = [
-    "_tree", "_wording", "_claim", "_probe", "_request", "_compile", "_program", "_subject", "_stencil", "_consistency", "_sweep",
-    "_window", "_noise", "_shape", "_fit", "_criteria", "_opinion", "_verdict", "_progress", "_instrument", "_pattern",
-    "_locate", "_remedy", "_cause", "_interpreter", "_reference", "_slopes", "_branch", "_diagnosis", "_json", "_report",
-    "_examination", "_survey", "_estimate", "_check", "_grads", "_hessian",
+    "_tree", "_wording", "_claim", "_probe", "_request", "_compile", "_program", "_subject", "_stencil", "_consistency",
+    "_sweep", "_window", "_noise", "_shape", "_fit", "_criteria", "_opinion", "_verdict", "_progress", "_instrument",
+    "_pattern", "_locate", "_remedy", "_cause", "_interpreter", "_reference", "_slopes", "_branch", "_diagnosis",
+    "_json", "_report", "_examination", "_survey", "_estimate", "_check", "_grads", "_hessian",
     "_gauss_newton", "_stages", "__init__", "text", "heatmap", "plot", "html", "demo_network", "demo", "cli",
     "__main__",
 ]

@@ -183,7 +183,7 @@ def rearranged(evidence: Evidence) -> Iterator[Found]:
 
 def opposite(evidence: Evidence) -> Iterator[Found]:
     if confidence := explained(evidence, -evidence.right):
-        yield "sign", -1.0, confidence, CAUSES["sign"].format(part="")
+        yield "sign", -1.0, confidence, CAUSES["sign"].format(part="everywhere")
 
 
 def swapped(evidence: Evidence) -> Iterator[Found]:
@@ -297,7 +297,7 @@ def factor(evidence: Evidence) -> Iterator[Found]:
     wrong = evidence.wrong
     value = ratio(evidence.claimed[wrong], evidence.right[wrong])
     whole = (wrong | (evidence.known & (np.abs(evidence.right) <= BARS * evidence.bar))) >= evidence.known
-    part = "" if whole.all() else "in the wrong components, "
+    part = "everywhere" if whole.all() else "in every wrong component"
     meaning = meaning_of(value, evidence.sizes) if value else UNKNOWN_FACTOR
     fitted = int(meaning.endswith(UNKNOWN_FACTOR) and abs(value + 1) >= SAME)
     confidence = explained(evidence, np.where(wrong, value * evidence.right, evidence.right), fitted=fitted)
@@ -307,7 +307,7 @@ def factor(evidence: Evidence) -> Iterator[Found]:
         yield "sign", -1.0, confidence, CAUSES["sign"].format(part=part)
         return
     sentence = CAUSES["constant-factor"].format(part=part, value=value, why=meaning)
-    yield "constant-factor", value, confidence, sentence + (mask_of(evidence) if part else "")
+    yield "constant-factor", value, confidence, sentence + ("" if whole.all() else mask_of(evidence))
 
 
 def mask_of(evidence: Evidence) -> str:
@@ -322,16 +322,22 @@ def mask_of(evidence: Evidence) -> str:
 
 
 def meaning_of(value: float, sizes: dict[int, str]) -> str:
-    """What a factor usually comes from: lengths that occur here before numbers that occur everywhere; two at most."""
+    """What a factor usually comes from: lengths that occur here, numbers that occur everywhere, roots; two at most."""
     size, sign = abs(value), ALSO_SIGN if value < 0 else ""
     found = []
     for n, what in sizes.items():
-        forms = {"sum": n, "mean": 1 / n, "root": n**0.5, "inverse root": n**-0.5}
-        forms |= {"fewer": n / (n - 1), "more": (n - 1) / n} if n > 2 else {}
-        for form, number in forms.items():
-            if abs(size / number - 1) < SAME:
-                found.append(EACH_FACTOR[form].format(n=n, less=n - 1, what=what))
+        forms = {"sum": n, "mean": 1 / n} | ({"fewer": n / (n - 1), "more": (n - 1) / n} if n > 2 else {})
+        found += [
+            EACH_FACTOR[form].format(n=n, less=n - 1, what=what)
+            for form, number in forms.items()
+            if abs(size / number - 1) < SAME
+        ]
     found += [words for number, words in FACTORS.items() if abs(size / number - 1) < SAME]
+    for n, what in sizes.items():
+        forms = {"root": n**0.5, "inverse root": n**-0.5}
+        found += [
+            EACH_FACTOR[form].format(n=n, what=what) for form, number in forms.items() if abs(size / number - 1) < SAME
+        ]
     return f"{sign}{OR.join(dict.fromkeys(found[:2])) or UNKNOWN_FACTOR}"
 
 

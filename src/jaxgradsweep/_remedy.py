@@ -10,10 +10,10 @@ CAUSES = {
         " or a backward pass that fills only a part of the array."
     ),
     "sign": (
-        "The claim has the wrong sign {part}in every component: a minus is missing or one too many, as in the "
+        "The claim has the wrong sign {part}: a minus is missing or one too many, as in the "
         "derivative of `y - prediction`, or of a loss that was a likelihood."
     ),
-    "constant-factor": "The claim is {value:.8g} times the right derivative, {part}everywhere: {why}.",
+    "constant-factor": "The claim is {value:.8g} times the right derivative {part}: {why}.",
     "transposed": (
         "The claim has the right numbers with {where} exchanged: a `.T`, a `swapaxes` or the order of a matrix "
         "product in the backward pass."

@@ -13,6 +13,7 @@ from jaxgradsweep._interpreter import Place, inputs_of, program_of, run_with, st
 from jaxgradsweep._pattern import nth
 from jaxgradsweep._reference import Leaves, attempted, gradient_of
 from jaxgradsweep._subject import Subject
+from jaxgradsweep._tree import is_inexact
 
 MOST_PLACES = 4  # so many places of one operation are tried one by one
 
@@ -144,7 +145,8 @@ def mistaken(subject: Subject) -> Iterator[tuple[str, str, Leaves]]:
         return
     places: dict[str, list[Place]] = {}
     for place, step, active in steps_of(program.jaxpr, inputs_of(point.moving, point.held)):
-        if step.primitive.name in MISTAKES and any(active):
+        kinds = {v.aval.dtype for v in (*step.invars, *step.outvars) if is_inexact(v.aval)}
+        if step.primitive.name in MISTAKES and any(active) and len(kinds) == 1:
             places.setdefault(step.primitive.name, []).append(place)
     numbers = {place: i for i, place in enumerate(place for found in places.values() for place in found)}
     if not numbers:
