@@ -625,3 +625,31 @@ def test_a_claim_that_varies_as_a_rough_function_does_is_not_accused(size, dtype
 
     report = jgs.check_grad(rough, (jnp.float32(0.7),), dtype=dtype)
     assert report.verdict is not Verdict.WRONG
+
+
+def normalised(p, x):
+    """A bias that the normalisation cancels: what it moves is rounding."""
+    h = x @ p["w"] + p["b"]
+    n = (h - h.mean(0)) / jnp.sqrt(h.var(0) + 1e-5)
+    return jnp.sum(jnp.tanh(n * jnp.arange(3.0)) + n**3)
+
+
+def point_of_normalised(seed):
+    random = np.random.default_rng(seed)
+    return {"w": random.normal(size=(4, 3)), "b": random.normal(size=3)}, random.normal(size=(9, 4))
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_parameter_that_is_cancelled_moves_nothing_but_rounding(seed):
+    report = jgs.check_grad(normalised, point_of_normalised(seed))
+    assert report.verdict.name == "CORRECT"
+    assert report.findings[0].reason.name == "CONSTANT"
+
+
+def test_a_claim_above_the_rounding_of_a_parameter_that_is_cancelled_is_wrong():
+    def off(p, x):
+        gradient = jax.grad(normalised)(p, x)
+        return {**gradient, "b": gradient["b"] + 1e-9}
+
+    report = jgs.check_grad(normalised, point_of_normalised(3), grad=off, locate=False)
+    assert [finding.verdict.name for finding in report.findings] == ["WRONG", "CORRECT"]

@@ -25,6 +25,8 @@ class Criteria:
         plain: noise of at most so many roundings leaves no room for structure of the function's own.
         leap: a jump at the point, in the trend of all small steps, is one from so many error bars and roundings on.
         drowned: where a function does not move at any step, a claim of at most so many roundings of its value is zero.
+        drowned_beside: where it moves by no more than so many standard deviations of the rounding that it shows along
+            other leaves, and is claimed to move no more, it does not move.
         missing: a claim smaller than this part of what is measured sets no scale.
         tells: an identity must be so many times finer than the discrepancy that it confirms.
         alike: discrepancies of the two witnesses are the same one if they differ by at most this part of it.
@@ -56,6 +58,7 @@ class Criteria:
     plain: float = 8.0
     leap: tuple[float, float] = (2.5, 32.0)
     drowned: float = 64.0
+    drowned_beside: float = 8.0
     missing: float = 0.1
     tells: float = 3.0
     alike: float = 0.5

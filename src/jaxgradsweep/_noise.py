@@ -15,6 +15,7 @@ LEAP = 6.0  # noise does not grow so much from one step to the next
 NOISE_STEP = 10.0  # a second noise level lies at least this far above the first
 UNSEEN = 3  # so many steps before growth is seen it has begun
 STRUCTURE = 100.0  # noise that falls to so small a part of itself as h grows is unresolved structure
+DRIFT = 4.0  # standard errors beyond which a line through zero is seen
 SYSTEMATIC = 0.7  # correlation of neighbouring residuals from which on they are no noise
 
 
@@ -134,3 +135,17 @@ def still(sweep: Sweep) -> np.ndarray:
     tail = slice(-5, None)
     moved = np.maximum(np.abs(sweep.difference), np.maximum(np.abs(sweep.forward), np.abs(sweep.backward)))
     return np.all((moved <= 4 * sweep.roundoff)[:, tail], axis=1)
+
+
+def drifts(sweep: Sweep) -> np.ndarray:
+    """Whether phi(h) - phi(-h) follows a line through zero: where it does not, what moves is rounding.
+
+    By least squares, with the standard error that does not take the rounding of all steps for the same, and that leaves
+    each step out of the line that it is held against (MacKinnon and White 1985, "HC3").
+    """
+    t = np.where(np.isfinite(sweep.difference), 2 * sweep.steps, 0)
+    moved = np.nan_to_num(sweep.difference)
+    weight = t / np.maximum(np.sum(t**2, axis=1, keepdims=True), np.finfo(float).tiny)
+    slope = np.sum(weight * moved, axis=1)
+    rest = (moved - slope[:, None] * t) / np.maximum(1 - weight * t, 1e-3)
+    return np.abs(slope) > DRIFT * np.sqrt(np.sum((weight * rest) ** 2, axis=1))

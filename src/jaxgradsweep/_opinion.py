@@ -7,10 +7,12 @@ import numpy as np
 
 from jaxgradsweep._criteria import Criteria
 from jaxgradsweep._fit import Fit
+from jaxgradsweep._noise import drifts
 from jaxgradsweep._probe import BASIS, BASIS_LEAF, SCALES
 from jaxgradsweep._sweep import Segments, Sweep
 from jaxgradsweep._wording import Reason
 
+NEAR = 0.5  # relative steps up to here tell whether a function stands still
 ALONE = (SCALES[BASIS], SCALES[BASIS_LEAF])
 
 
@@ -59,15 +61,39 @@ def _weigh(sweep: Sweep, fit: Fit, criteria: Criteria) -> Weighing:
     rounding = criteria.rounding * np.clip(hidden, 1, 2.0**29)
     bound = fit.uncertainty + rounding * (np.nan_to_num(sweep.size, posinf=0) + fit.variation)
     scale = np.where(size > criteria.margin * bound, size, np.maximum(size, fit.variation))
-    nothing = fit.still & (fit.noise_ratio < criteria.rounded) & (np.abs(fit.derivative) <= fit.uncertainty)
+    nothing = fit.still & (fit.noise_ratio < criteria.rounded)
+    nothing &= (np.abs(fit.derivative) <= fit.uncertainty) | ~drifts(sweep)
     nothing &= size <= criteria.drowned * sweep.eps * fit.magnitude
+    hidden = under_rounding(sweep, fit, criteria)
+    nothing |= hidden
     scale = np.where(nothing, np.maximum(scale, fit.magnitude), scale)
     scale = np.where(scale > 0, scale, 1)
     opinion, reason = _opinions(sweep, fit, criteria, error, bound, scale)
+    opinion = np.where(hidden, Opinion.FOR, opinion)
     agrees = nothing & (opinion == Opinion.FOR)
     reason = [Reason.CONSTANT if constant else why for constant, why in zip(agrees, reason, strict=True)]
     noisy = (fit.noise_ratio > criteria.rounded) & ~fit.low_precision
     return Weighing(error, bound, scale, opinion, tuple(reason), noisy)
+
+
+def under_rounding(sweep: Sweep, fit: Fit, criteria: Criteria) -> np.ndarray:
+    """Probes along which no more is seen, or claimed, than the function's own rounding as it shows along other leaves.
+
+    A parameter that a normalisation cancels moves what is computed inside, and so what is rounded, but not the value.
+    """
+    rounding = (fit.noise_ratio < criteria.rounded) & np.isfinite(fit.noise)
+    level = np.full(len(sweep.leaf), np.nan)
+    for leaf in np.unique(sweep.leaf):
+        others = fit.noise[rounding & (sweep.leaf != leaf)]
+        if len(others):
+            level[sweep.leaf == leaf] = np.median(others)
+    near = sweep.steps <= NEAR
+    if not near.any():
+        return np.zeros(len(sweep.leaf), bool)
+    moved = np.max(np.maximum(np.abs(sweep.forward), np.abs(sweep.backward))[:, near], axis=1)
+    claimed = by_group(sweep, np.nan_to_num(sweep.claimed)) * np.max(sweep.steps[near])
+    known = np.isfinite(sweep.claimed) & np.isfinite(fit.derivative) & np.isfinite(fit.magnitude)
+    return known & (np.maximum(moved, claimed) <= criteria.drowned_beside * level)
 
 
 def by_group(sweep: Sweep, values: np.ndarray) -> np.ndarray:
