@@ -293,7 +293,7 @@ def mistakes() -> Iterator[tuple[str, str, str, Gradient]]:
     yield "part-of-batch", "attention", "out: last of 7", last_example(attention, "out", 7)
     yield "part-of-batch", "convolutions", "first: last of 8", last_example(convolutions, "first", 8)
     yield "part-of-batch", "convolutions", "second: last of 8", last_example(convolutions, "second", 1)
-    for model, rate in (("attention", 0.002), ("convolutions", 0.1), ("recurrent", 0.02), ("Poisson", 0.01)):
+    for model, rate in (("attention", 0.002), ("convolutions", 0.01), ("recurrent", 0.02), ("Poisson", 0.01)):
         yield "stale", model, f"before a step of {rate}", late(MODELS[model][0], rate)
     tanh, sigmoid = jnp.tanh, jax.nn.sigmoid
     slopes: list[tuple[str, str, str, Callable]] = [

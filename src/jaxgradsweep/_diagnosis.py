@@ -1,12 +1,12 @@
 """From blame to causes: what is known of each wrong leaf, held against every mistake that is known."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import jax.numpy as jnp
 import numpy as np
 
 from jaxgradsweep._branch import branches
-from jaxgradsweep._cause import ALIKE, Cause, Evidence, causes_of, meaning_of, ratio, root_mean_square
+from jaxgradsweep._cause import ALIKE, FEWEST, Cause, Evidence, causes_of, meaning_of, ratio, root_mean_square
 from jaxgradsweep._instrument import Instrument
 from jaxgradsweep._locate import Blame
 from jaxgradsweep._reference import (
@@ -154,35 +154,42 @@ def by_program(
         sentence = CAUSES[name].format(**words)
         return path, Cause(name=name, path=path, factor=factor, confidence=1.0, sentence=sentence)
 
+    def fits(leaves: Leaves, paths: Sequence[str] = open_) -> bool:
+        """Whether the claim is this derivative, in more numbers than could be so by accident."""
+        enough = sum(claimed[at[path]].size for path in paths) >= FEWEST
+        return enough and all(same(claimed[at[path]], leaves[at[path]]) for path in paths)
+
     found: list[tuple[str, Cause]] = []
     for which, words, leaves in mistaken(subject):
-        if all(same(claimed[at[path]], leaves[at[path]]) for path in open_):
+        if fits(leaves):
             found += [cause("activation", path, None, which=which, words=words) for path in open_]
     if gradient is None:
         return found
-    if (flow := by_branch(subject, claimed, [at[path] for path in open_])) is not None:
+    if (flow := by_branch(subject, claimed, [at[path] for path in open_], fits)) is not None:
         found += [cause("branch", path, flow[0], **flow[1]) for path in open_]
     for which, leaves in parts_of_batch(subject, gradient):
         for path in open_:
             value = ratio(claimed[at[path]], leaves[at[path]])
-            if value and same(claimed[at[path]], value * leaves[at[path]]):
+            if value and fits([value * leaf for leaf in leaves], [path]):
                 found.append(cause("part-of-batch", path, value, which=which, value=value))
     for name, words, leaves in elsewhere(subject):
-        if all(same(claimed[at[path]], leaves[at[path]]) for path in open_):
+        if fits(leaves):
             found += [cause(name, path, None, **words) for path in open_]
     if found:
         return found
     late = at_other_parameters(subject, gradient, claimed)
-    if late is not None and all(same(claimed[at[path]], late[1][at[path]]) for path in open_):
+    if late is not None and fits(late[1]):
         found += [cause("stale", path, late[0], value=late[0]) for path in open_]
     return found
 
 
-def by_branch(subject: Subject, claimed: Leaves, numbers: Sequence[int]) -> tuple[float, dict[str, str]] | None:
+def by_branch(
+    subject: Subject, claimed: Leaves, numbers: Sequence[int], fits: Callable[[Leaves], bool]
+) -> tuple[float, dict[str, str]] | None:
     """The factor with which the claim takes what flows through one operand, and the words for it."""
     told: dict[float, list[str]] = {}
     for where, value, leaves in branches(subject, claimed, numbers):
-        if all(same(claimed[i], leaves[i]) for i in numbers):
+        if fits(leaves):
             nearest = round(value, 6)
             told.setdefault(nearest, []).append(where)
     if not told:
@@ -195,4 +202,4 @@ def by_branch(subject: Subject, claimed: Leaves, numbers: Sequence[int]) -> tupl
 def same(a: np.ndarray, b: np.ndarray) -> bool:
     """Whether two derivatives of a leaf are the same, and not both zero."""
     size = root_mean_square(a)
-    return size > 0 and a.size > 1 and bool(np.all(np.abs(a - b) <= ALIKE * size))
+    return size > 0 and bool(np.all(np.abs(a - b) <= ALIKE * size))

@@ -62,7 +62,7 @@ def _weigh(sweep: Sweep, fit: Fit, criteria: Criteria) -> Weighing:
     bound = fit.uncertainty + rounding * (np.nan_to_num(sweep.size, posinf=0) + fit.variation)
     scale = np.where(size > criteria.margin * bound, size, np.maximum(size, fit.variation))
     nothing = fit.still & (fit.noise_ratio < criteria.rounded)
-    nothing &= (np.abs(fit.derivative) <= fit.uncertainty) | ~drifts(sweep)
+    nothing &= (np.abs(fit.derivative) <= fit.uncertainty) | (np.isfinite(fit.derivative) & ~drifts(sweep))
     nothing &= size <= criteria.drowned * sweep.eps * fit.magnitude
     hidden = under_rounding(sweep, fit, criteria)
     nothing |= hidden
