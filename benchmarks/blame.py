@@ -1,9 +1,10 @@
 """Whether blame finds the wrong components, and names the mistake.
 
-python benchmarks/blame.py [sparse] [causes] [--trials N] [--write]
+python benchmarks/blame.py [sparse] [causes] [time] [--trials N] [--write]
 """
 
 import argparse
+import inspect
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -110,6 +111,43 @@ def fir(p: Any, signal: Any, wanted: Any) -> Any:
     return jnp.sum(jnp.abs(jnp.convolve(signal, p["taps"], mode="same") - wanted) ** 2)
 
 
+def residual(p: Any, rows: Any, wanted: Any) -> Any:
+    """Layer normalisation, a gated residual block, and a penalty."""
+    hidden = jax.nn.silu(rows @ p["inward"])
+    mean = jnp.mean(hidden, -1, keepdims=True)
+    spread = jnp.mean((hidden - mean) ** 2, -1, keepdims=True)
+    scaled = (hidden - mean) * jax.lax.rsqrt(spread + 1e-3) * p["gain"]
+    block = jnp.tanh(scaled @ p["block"])
+    out = (scaled + block) @ p["outward"]
+    fit = jnp.mean(jnp.sum((out - wanted) ** 2, -1))
+    penalty = 0.03 * jnp.sum(jnp.cosh(p["inward"]))
+    return fit + penalty
+
+
+def scanned(p: Any, series: Any, wanted: Any) -> Any:
+    def turn(state: Any, row: Any) -> Any:
+        new = jnp.tanh(row @ p["inward"] + state @ p["back"])
+        mixed = p["keep"] * state + (1 - p["keep"]) * new
+        return mixed, mixed @ p["outward"]
+
+    _, out = jax.lax.scan(turn, jnp.zeros(4), series)
+    return jnp.sum((out - wanted) ** 2)
+
+
+def pinball(p: Any, rows: Any, wanted: Any) -> Any:
+    z = rows @ p["slopes"] + p["level"]
+    miss = wanted - jnp.where(z > 0, z, 0.2 * z)
+    return jnp.mean(jnp.where(miss > 0, 0.7 * miss, -0.3 * miss) * jnp.abs(miss)) + jnp.sum(
+        jnp.cumsum(p["slopes"]) ** 2
+    )
+
+
+def pinball_with(p: Any, rows: Any, wanted: Any, leaky: Callable, cumsum: Callable) -> Any:
+    """`pinball` with functions of one's own."""
+    miss = wanted - leaky(rows @ p["slopes"] + p["level"])
+    return jnp.mean(jnp.where(miss > 0, 0.7 * miss, -0.3 * miss) * jnp.abs(miss)) + jnp.sum(cumsum(p["slopes"]) ** 2)
+
+
 def normal(*shape: int) -> np.ndarray:
     return RANDOM.normal(size=shape) / np.sqrt(shape[0])
 
@@ -149,6 +187,27 @@ MODELS: dict[str, tuple[Callable, tuple[Any, ...]]] = {
             np.array([[1, 4, 4], [2, 9, 1], [7, 3, 5]]),
             np.array([0, 2, 1]),
         ),
+    ),
+    "residual": (
+        residual,
+        (
+            {"inward": normal(4, 6), "gain": normal(6) + 1, "block": normal(6, 6), "outward": normal(6, 2)},
+            RANDOM.normal(size=(9, 4)),
+            RANDOM.normal(size=(9, 2)),
+        ),
+    ),
+    "scan": (
+        scanned,
+        (
+            {"inward": normal(3, 4), "back": normal(4, 4), "keep": RANDOM.uniform(0.2, 0.8, 4)}
+            | {"outward": normal(4, 2)},
+            RANDOM.normal(size=(7, 3)),
+            RANDOM.normal(size=(7, 2)),
+        ),
+    ),
+    "pinball": (
+        pinball,
+        ({"slopes": normal(5), "level": np.array(0.2)}, RANDOM.normal(size=(40, 5)), RANDOM.normal(size=40)),
     ),
     "complex filter": (
         fir,
@@ -200,6 +259,24 @@ def late(fun: Callable, rate: float) -> Gradient:
         return jax.grad(fun)(before, *data)
 
     return gradient
+
+
+def edited(fun: Callable, *edits: tuple[str, str]) -> Gradient:
+    """The gradient of the function with some words of its source replaced: of another function of the same value."""
+    source = inspect.getsource(fun)
+    for old, new in edits:
+        if old not in source:
+            raise ValueError(f"{old!r} is not in {fun.__name__}")
+        source = source.replace(old, new)
+    space = {"jax": jax, "jnp": jnp, "Any": Any, "stop": jax.lax.stop_gradient}
+    exec(source, space)  # the source of a function above
+    return lambda p, *data: jax.grad(space[fun.__name__])(p, *data)
+
+
+def turned_cumsum(x: Any) -> Any:
+    """The sum from the front, with the derivative of the sum from the back."""
+    back = jnp.cumsum(x[::-1])[::-1]
+    return jax.lax.stop_gradient(jnp.cumsum(x) - back) + back
 
 
 def last_example(fun: Callable, leaf: str, batch: int) -> Gradient:
@@ -278,6 +355,13 @@ def mistakes() -> Iterator[tuple[str, str, str, Gradient]]:
         ("low-precision", "recurrent", "wh", "float16", lambda g, x: g.astype(jnp.float16).astype(g.dtype)),
         ("low-precision", "bag of words", "decode", "float32", lambda g, x: g.astype(jnp.float32).astype(g.dtype)),
         ("conjugate", "complex filter", "taps", "conjugate", lambda g, x: jnp.conj(g)),
+        ("permuted", "attention", "value", "columns permuted", lambda g, x: g[:, jnp.array([3, 0, 5, 1, 2, 4])]),
+        ("permuted", "recurrent", "uz", "sorted", lambda g, x: jnp.sort(g.ravel()).reshape(g.shape)),
+        ("chain-rule", "residual", "gain", "of log gain", lambda g, x: g * x),
+        ("chain-rule", "Poisson", "coefficients", "of exp", lambda g, x: g / jnp.exp(x)),
+        ("offset", "scan", "inward", "constant added", lambda g, x: g + 0.02),
+        ("offset", "bag of words", "decode", "mean not subtracted", lambda g, x: g - 0.3),
+        ("none", "residual", "block", "two factors", lambda g, x: g * jnp.where(x > 0, 1.7, 0.6)),
         ("none", "attention", "query", "noise", lambda g, x: g * (1 + 0.1 * jnp.sin(1e4 * g))),
         ("none", "recurrent", "uz", "square", lambda g, x: g * jnp.abs(g)),
         ("none", "Poisson", "coefficients", "clipped", lambda g, x: jnp.clip(g, -0.3, 0.3)),
@@ -304,26 +388,76 @@ def mistakes() -> Iterator[tuple[str, str, str, Gradient]]:
         ("recurrent", "sigmoid", "z (1 - z)", with_slope(sigmoid, lambda z: z * (1 - z))),
         ("recurrent", "sigmoid", "without 1 - a", with_slope(sigmoid, sigmoid)),
     ]
+    branches: list[tuple[str, str, tuple[str, str]]] = [
+        ("residual", "spread as a constant", ("rsqrt(spread", "rsqrt(stop(spread)")),
+        ("residual", "mean as a constant", ("(hidden - mean) * ", "(hidden - stop(mean)) * ")),
+        ("residual", "block detached", ("scaled + block", "scaled + stop(block) + 0 * block")),
+        ("residual", "shortcut forgotten", ("(scaled + block)", "(stop(scaled) + block)")),
+        ("residual", "shortcut twice", ("(scaled + block)", "(2 * scaled - stop(scaled) + block)")),
+        ("residual", "penalty forgotten", ("fit + penalty", "fit + stop(penalty)")),
+        ("residual", "penalty halved", ("fit + penalty", "fit + 0.5 * penalty + 0.5 * stop(penalty)")),
+        ("residual", "penalty subtracted", ("fit + penalty", "fit - penalty + 2 * stop(penalty)")),
+        ("scan", "cut after one turn", ("state @ p", "stop(state) @ p")),
+        ("scan", "gate's old state", ('p["keep"] * state', 'p["keep"] * stop(state)')),
+    ]
+    for model, words, edit in branches:
+        yield "branch", model, words, edited(MODELS[model][0], edit)
+    slopes += [
+        ("scan", "tanh", "at its value", with_slope(tanh, lambda z: 1 - tanh(tanh(z)) ** 2)),
+        ("residual", "tanh", "without the square", with_slope(tanh, lambda z: 1 - tanh(z))),
+    ]
+    chosen = with_slope(lambda z: jnp.where(z > 0, z, 0.2 * z), lambda z: jnp.where(z > 0, 0.2, 1))
+    yield (
+        "activation",
+        "pinball",
+        "leak on the wrong side",
+        lambda p, rows, wanted: jax.grad(lambda p: pinball_with(p, rows, wanted, chosen, jnp.cumsum))(p),
+    )
+    yield (
+        "activation",
+        "pinball",
+        "sum from the other end",
+        lambda p, rows, wanted: jax.grad(
+            lambda p: pinball_with(p, rows, wanted, lambda z: jnp.where(z > 0, z, 0.2 * z), turned_cumsum)
+        )(p),
+    )
     for model, old, words, new in slopes:
         yield "activation", model, f"{old}: {words}", replaced(MODELS[model][0], old, new)
 
 
-def vjp_mistakes() -> Iterator[tuple[str, str, str, Gradient]]:
-    """Backward passes that are wrong in how they treat the cotangent."""
+def vjp_mistakes() -> Iterator[tuple[str, Callable, tuple[Any, ...], str, Gradient]]:
+    """Backward passes that are wrong: cause, function, arguments, what was planted, and the rule."""
+    args = ({"query": MODELS["attention"][1][0]["query"]}, MODELS["attention"][1][1])
+    matrix, x = normal(5, 5), RANDOM.normal(size=5)
 
     def several(p: Any, tokens: Any) -> Any:
         return jnp.tanh(tokens @ p["query"])
 
-    def ignoring(p: Any, tokens: Any) -> Any:
-        out, pull = jax.vjp(lambda p: several(p, tokens), p)
-        return out, lambda u: (pull(jnp.ones_like(out))[0], None)
+    def through(change: Callable) -> Gradient:
+        def rule(p: Any, tokens: Any) -> Any:
+            out, pull = jax.vjp(lambda p: several(p, tokens), p)
+            return out, lambda u: (pull(change(u))[0], None)
 
-    def clipping(p: Any, tokens: Any) -> Any:
-        out, pull = jax.vjp(lambda p: several(p, tokens), p)
-        return out, lambda u: (pull(jnp.clip(u, -0.5, 0.5))[0], None)
+        return rule
 
-    yield "ignores-cotangent", "several", "ones instead of the cotangent", ignoring
-    yield "nonlinear-in-cotangent", "several", "clipped cotangent", clipping
+    def mixing(x: Any) -> Any:
+        return jnp.tanh(matrix @ x)
+
+    def swish(x: Any) -> Any:
+        return x * jax.nn.sigmoid(x)
+
+    yield "ignores-cotangent", several, args, "ones instead of the cotangent", through(jnp.ones_like)
+    yield "nonlinear-in-cotangent", several, args, "clipped", through(lambda u: jnp.clip(u, -0.5, 0.5))
+    yield "nonlinear-in-cotangent", several, args, "normalised", through(lambda u: u / jnp.linalg.norm(u))
+    yield "jacobian-transposed", mixing, (x,), "J u", lambda x: (mixing(x), lambda u: (jax.jvp(mixing, (x,), (u,))[1],))
+    yield (
+        "elsewhere",
+        jnp.arctan,
+        (x,),
+        "at its value",
+        lambda x: (jnp.arctan(x), lambda u: (u / (1 + jnp.arctan(x) ** 2),)),
+    )
+    yield "elsewhere", swish, (x,), "at its value", lambda x: (swish(x), lambda u: jax.vjp(swish, swish(x))[1](u))
 
 
 def causes_section(write: bool) -> None:
@@ -336,9 +470,8 @@ def causes_section(write: bool) -> None:
         names = {each.name for each in report.causes}
         told.append((cause, names, spent))
         print(f"{'ok ' if names == ({cause} - {'none'}) else 'NO '}", cause, model, words, names, flush=True)
-    for cause, _, words, rule in vjp_mistakes():
-        args = ({"query": MODELS["attention"][1][0]["query"]}, MODELS["attention"][1][1])
-        report = jgs.check_vjp(lambda p, tokens: jnp.tanh(tokens @ p["query"]), args, vjp=rule)
+    for cause, fun, args, words, rule in vjp_mistakes():
+        report = jgs.check_vjp(fun, args, vjp=rule)
         names = {each.name for each in report.causes}
         told.append((cause, names, 0.0))
         print(f"{'ok ' if names == {cause} else 'NO '}", cause, words, names, flush=True)
@@ -359,24 +492,69 @@ def causes_section(write: bool) -> None:
     wrongly = sum(bool(names - {cause}) for cause, names, _ in told)
     rows.append(["all", str(len(planted)), f"{named} ({0.9 * len(planted):.0f})", f"{wrongly} of {len(told)} (2 %)"])
     body = f"""
-Mistakes planted in the gradients of {len(MODELS)} models ({", ".join(MODELS)}), none of which was used to write the
-rules, and in two backward passes. {len(told) - len(planted)} of them have no cause that is known, and count for wrong
-names only. A cause was named on {sum(bool(report.causes) for report in right)} of {len(right)} right gradients (0).
+Mistakes planted in the gradients of {len(MODELS)} models ({", ".join(MODELS)}), none of which was used to write
+the rules, and in {len(list(vjp_mistakes()))} backward passes. {len(told) - len(planted)} of them have no cause that
+is known, and count for wrong names only. A cause was named on {sum(bool(report.causes) for report in right)} of
+{len(right)} right gradients (0).
 
 {table(["cause", "planted", "named (target)", "another named (target)"], rows)}
 """
     section("blame-causes", "Mistakes named", body, write=write)
 
 
+# ---------------------------------------------------------------------------------------------------------- time
+
+
+def fresh(fun: Callable) -> Callable:
+    """The same function under another identity, so that nothing of it is compiled yet."""
+    return lambda *args: fun(*args)
+
+
+def seconds(fun: Callable, args: Any, gradient: Gradient, locate: bool | None) -> float:
+    begin = time.perf_counter()
+    report = jgs.check_grad(fun, args, grad=gradient, locate=locate)
+    spent = time.perf_counter() - begin
+    assert report.verdict.name == "WRONG"
+    return spent
+
+
+def time_section(write: bool) -> None:
+    chosen: dict[str, tuple[str, str, Gradient]] = {}
+    for cause, model, words, gradient in mistakes():
+        if cause in ("constant-factor", "activation", "branch", "stale", "none"):
+            chosen.setdefault(f"{cause} {model}", (model, f"{cause}: {words}", gradient))
+    rows = []
+    for model, words, gradient in chosen.values():
+        fun, args = MODELS[model]
+        cold, warm = [], []
+        for _ in range(3):
+            one, other = (fresh(fun), fresh(gradient)), (fresh(fun), fresh(gradient))
+            check, both = seconds(one[0], args, one[1], False), seconds(other[0], args, other[1], None)
+            cold.append((check, both / check - 1))
+            check, both = seconds(one[0], args, one[1], False), seconds(other[0], args, other[1], None)
+            warm.append((check, both / check - 1))
+        told = [np.median(column) for pair in (cold, warm) for column in np.array(pair).T]
+        rows.append([model, words, f"{told[0]:.2f} s", f"{told[1]:.2f} (3)", f"{told[2]:.2f} s", f"{told[3]:.2f}"])
+        print(rows[-1], flush=True)
+    body = f"""
+Seconds of a check without the search for what is wrong, and what the search for places and causes adds, as a multiple:
+the first time, with all compilation, and once more. Medians of three.
+
+{table(["model", "mistake", "first check", "blame adds, times (target)", "again", "blame adds, times"], rows)}
+"""
+    section("blame-time", "What blame costs", body, write=write)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("parts", nargs="*", metavar="part", help="sparse, causes; default: all")
+    parser.add_argument("parts", nargs="*", metavar="part", help="sparse, causes, time; default: all")
     parser.add_argument("--trials", type=int, default=100, help="of sparse")
     parser.add_argument("--write", action="store_true", help="put the sections into benchmarks/RESULTS.md")
     options = parser.parse_args()
     run = {
         "sparse": lambda: sparse_section(options.trials, options.write),
         "causes": lambda: causes_section(options.write),
+        "time": lambda: time_section(options.write),
     }
     if unknown := set(options.parts) - set(run):
         parser.error(f"unknown part {min(unknown)!r}; there are {', '.join(run)}")

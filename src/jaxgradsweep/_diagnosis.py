@@ -38,7 +38,9 @@ def diagnose(instrument: Instrument, blames: Sequence[Blame], findings: Sequence
     if claimed is not None and (name := about_cotangent(subject, claimed)):
         sentence = CAUSES[name]
         return tuple(Cause(name=name, path=path, factor=None, confidence=1.0, sentence=sentence) for path in wrong)
-    each = {path: causes_of(evidence(subject, blame, None, None)) for path, blame in wrong.items()}
+    each: dict[str, tuple[Cause, ...]] = {
+        path: causes_of(evidence(subject, blame, None, None)) for path, blame in wrong.items()
+    }
     if any(not found for found in each.values()):
         claimed = claimed or claimed_leaves(subject)
         right, gradient = reference(subject, wrong)
@@ -46,8 +48,11 @@ def diagnose(instrument: Instrument, blames: Sequence[Blame], findings: Sequence
             each[path] = causes_of(evidence(subject, wrong[path], claimed, right))
         open_ = [path for path, found in each.items() if not found]
         if open_ and claimed is not None:
-            for path, found in by_program(subject, claimed, gradient, open_):
-                each[path] = (*each[path], found)
+            found = by_program(subject, claimed, gradient, open_, list(wrong))
+            if {cause.path for cause in found} == set(wrong):  # one mistake for all leaves, not one for each
+                each = dict.fromkeys(wrong, ())
+            for cause in found:
+                each[cause.path] = (*each[cause.path], cause)
     return (*told, *(cause for found in each.values() for cause in found))
 
 
@@ -142,64 +147,73 @@ def counts(subject: Subject, shape: tuple[int, ...]) -> Iterator[np.ndarray]:
 
 
 def by_program(
-    subject: Subject, claimed: Leaves, gradient: Gradient | None, open_: Sequence[str]
-) -> list[tuple[str, Cause]]:
+    subject: Subject, claimed: Leaves, gradient: Gradient | None, open_: Sequence[str], wrong: Sequence[str]
+) -> list[Cause]:
     """Causes that a program with one planted mistake shows: it gives the claim itself.
 
-    `gradient` is the right derivative, where a program gives it.
+    Args:
+        subject: what was checked.
+        claimed: the claimed derivative.
+        gradient: the right derivative, where a program gives it.
+        open_: the leaves that a cause must explain.
+        wrong: all wrong leaves; if it explains these too, it is the cause of all.
     """
     at = {path: i for i, path in enumerate(subject.point.paths)}
 
-    def cause(name: str, path: str, factor: float | None, **words: object) -> tuple[str, Cause]:
+    def causes(name: str, leaves: Leaves, factor: float | None, **words: object) -> list[Cause]:
+        """One for each leaf that is explained."""
         sentence = CAUSES[name].format(**words)
-        return path, Cause(name=name, path=path, factor=factor, confidence=1.0, sentence=sentence)
+        paths = wrong if fits(leaves, wrong) else open_
+        return [Cause(name=name, path=path, factor=factor, confidence=1.0, sentence=sentence) for path in paths]
 
     def fits(leaves: Leaves, paths: Sequence[str] = open_) -> bool:
         """Whether the claim is this derivative, in more numbers than could be so by accident."""
-        enough = sum(claimed[at[path]].size for path in paths) >= FEWEST
+        enough = sum(int(np.count_nonzero(claimed[at[path]])) for path in paths) >= FEWEST
         return enough and all(same(claimed[at[path]], leaves[at[path]]) for path in paths)
 
-    found: list[tuple[str, Cause]] = []
+    found: list[Cause] = []
     for which, words, leaves in mistaken(subject):
         if fits(leaves):
-            found += [cause("activation", path, None, which=which, words=words) for path in open_]
+            found += causes("activation", leaves, None, which=which, words=words)
     if gradient is None:
         return found
     if (flow := by_branch(subject, claimed, [at[path] for path in open_], fits)) is not None:
-        found += [cause("branch", path, flow[0], **flow[1]) for path in open_]
+        value, leaves, words = flow
+        found += causes("branch", leaves, value, **words)
     for which, leaves in parts_of_batch(subject, gradient):
         for path in open_:
             value = ratio(claimed[at[path]], leaves[at[path]])
             if value and fits([value * leaf for leaf in leaves], [path]):
-                found.append(cause("part-of-batch", path, value, which=which, value=value))
+                sentence = CAUSES["part-of-batch"].format(which=which, value=value)
+                found.append(Cause(name="part-of-batch", path=path, factor=value, confidence=1.0, sentence=sentence))
     for name, words, leaves in elsewhere(subject):
         if fits(leaves):
-            found += [cause(name, path, None, **words) for path in open_]
+            found += causes(name, leaves, None, **words)
     if found:
         return found
     late = at_other_parameters(subject, gradient, claimed)
     if late is not None and fits(late[1]):
-        found += [cause("stale", path, late[0], value=late[0]) for path in open_]
+        found += causes("stale", late[1], late[0], value=late[0])
     return found
 
 
 def by_branch(
     subject: Subject, claimed: Leaves, numbers: Sequence[int], fits: Callable[[Leaves], bool]
-) -> tuple[float, dict[str, str]] | None:
-    """The factor with which the claim takes what flows through one operand, and the words for it."""
+) -> tuple[float, Leaves, dict[str, str]] | None:
+    """The factor with which the claim takes what flows through one operand, what follows, and the words for it."""
     told: dict[float, list[str]] = {}
+    predicted: Leaves = []
     for where, value, leaves in branches(subject, claimed, numbers):
         if fits(leaves):
-            nearest = round(value, 6)
-            told.setdefault(nearest, []).append(where)
+            predicted = predicted or leaves
+            told.setdefault(round(value, 6), []).append(where)
     if not told:
         return None
     value, places = next(iter(told.items()))
     what = FLOWS.get(value) or FLOWS_OTHERWISE.format(value=value, why=meaning_of(value, sizes(subject)))
-    return value, {"where": OR_EQUALLY.join(dict.fromkeys(places[:3])), "what": what}
+    return value, predicted, {"where": OR_EQUALLY.join(dict.fromkeys(places[:3])), "what": what}
 
 
 def same(a: np.ndarray, b: np.ndarray) -> bool:
-    """Whether two derivatives of a leaf are the same, and not both zero."""
-    size = root_mean_square(a)
-    return size > 0 and bool(np.all(np.abs(a - b) <= ALIKE * size))
+    """Whether two derivatives of a leaf are the same."""
+    return bool(np.all(np.abs(a - b) <= ALIKE * root_mean_square(a)))
