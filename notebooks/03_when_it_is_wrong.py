@@ -82,37 +82,122 @@ assert right.blame == right.causes == ()
 # ## One mistake at a time
 
 # %%
-GALLERY = {
-    "a sum over the batch, not a mean": ({"mean": False}, None),
+PASSES = {
+    "a sum over the batch, not a mean": ({"mean": False}, "branch"),
     "tanh' at its argument": ({"slope": lambda z, a: 1 - z**2}, "activation"),
     "tanh' left out": ({"slope": lambda z, a: jnp.ones_like(z)}, "activation"),
     "the penalty forgotten": ({"penalty": 0.0}, "weight-decay"),
     "the penalty doubled": ({"penalty": 0.2}, "weight-decay"),
     "set for add": ({"add": False}, "repeated-index"),
     "a bias that is detached": ({"stopped": True}, "zero"),
+    "one term of two transposed": ({"transposed": True}, "transposed"),
 }
-for name, (mistake, cause) in GALLERY.items():
-    report = ask(**mistake)
+
+
+def tell(name, report, cause):
+    """Print what a report says of a mistake, which must be that cause and no other."""
     print(f"--- {name}")
     for sentence in dict.fromkeys(cause.sentence for cause in report.causes):
         print("   ", sentence)
     assert report.verdict is jgs.Verdict.WRONG
-    if cause is not None:
-        assert {each.name for each in report.causes} == {cause}
+    assert {each.name for each in report.causes} == {cause}, {each.name for each in report.causes}
+
+
+for name, (mistake, cause) in PASSES.items():
+    tell(name, ask(**mistake), cause)
 
 # %% [markdown]
-# The first of these is not so easy: the leaf `hidden` has a penalty, which the forgotten mean does not touch, so that
-# no single factor explains it. Its other leaves are wrong by the size of the batch, and that is said.
+# The first of these is no simple factor: the leaf `hidden` has a penalty, which the forgotten mean does not touch. One
+# path through the function has the wrong factor, and the report names the line where it enters.
 #
-# A transposed matrix has the right numbers in the wrong places. Here the penalty is added in the right place, so the
-# whole claim is not a transposed derivative, and no cause is named: a wrong one would be worse than none. The picture
-# shows that the diagonal alone is right.
+# The other mistakes are planted in the gradient itself.
+
 
 # %%
-report = ask(transposed=True)
+def late(g, p):
+    """The gradient at the parameters before a step of descent."""
+    step = lambda _, before: jax.tree.map(lambda x, d: x + 0.1 * d, p, backward(before, words, labels))
+    return backward(jax.lax.fori_loop(0, 60, step, p), words, labels)
+
+
+def last_of_batch(g, p):
+    return {**g, "out": backward(p, words[-1:], labels[-1:])["out"] / len(labels)}
+
+
+def of(leaf, change):
+    return lambda g, p: {**g, leaf: change(g[leaf])}
+
+
+EDITS = {
+    "a wrong sign": ("sign", of("bias", lambda g: -g)),
+    "a factor of one over the batch": ("constant-factor", of("out", lambda g: g / 4)),
+    "a transposed matrix": ("transposed", of("hidden", lambda g: g.T)),
+    "an axis reversed": ("flipped", of("out", lambda g: g[::-1])),
+    "rows off by one": ("rolled", of("embed", lambda g: jnp.roll(g, 1, 0))),
+    "columns in another order": ("permuted", of("out", lambda g: g[jnp.array([3, 0, 4, 1, 2])])),
+    "one index wrong": ("index", of("out", lambda g: g.at[1, 2].set(g[1, 1]))),
+    "a sum that is repeated": ("broadcast-sum", of("out", lambda g: jnp.broadcast_to(g.sum(0), g.shape))),
+    "a constant added": ("offset", of("embed", lambda g: g + 0.01)),
+    "a chain rule left out": ("chain-rule", lambda g, p: {**g, "out": g["out"] / p["out"]}),
+    "a cast to bfloat16": ("low-precision", of("hidden", lambda g: g.astype(jnp.bfloat16).astype(g.dtype))),
+    "the last example only": ("part-of-batch", last_of_batch),
+    "parameters from before the step": ("stale", late),
+}
+for name, (cause, edit) in EDITS.items():
+    tell(name, jgs.check_grad(loss, (params, words, labels), grad=lambda p, *_: edit(backward(p, *_), p)), cause)  # noqa: B023
+
+# %% [markdown]
+# And some need a function of more than one output, or of leaves that are alike.
+
+
+# %%
+def rotation(p):
+    return jnp.tanh(p["left"] @ jnp.sin(p["right"]) + 0.3 * p["left"])
+
+
+def rule(change):
+    def vjp(p):
+        out, pull = jax.vjp(rotation, p)
+        return out, lambda u: (change(pull, u),)
+
+    return vjp
+
+
+pair = {"left": random.normal(size=(3, 3)), "right": random.normal(size=(3, 3))}
+swapped = lambda pull, u: {"left": pull(u)[0]["right"], "right": pull(u)[0]["left"]}
+copied = lambda pull, u: {**pull(u)[0], "right": pull(u)[0]["right"] + pull(u)[0]["left"]}
+RULES = {
+    "two leaves exchanged": ("swapped", swapped),
+    "a term in the wrong leaf": ("copied", copied),
+    "the cotangent ignored": ("ignores-cotangent", lambda pull, u: pull(jnp.ones_like(u))[0]),
+    "the cotangent clipped": ("nonlinear-in-cotangent", lambda pull, u: pull(jnp.clip(u, -0.3, 0.3))[0]),
+}
+for name, (cause, change) in RULES.items():
+    tell(name, jgs.check_vjp(rotation, (pair,), vjp=rule(change)), cause)
+
+matrix, x = random.normal(size=(4, 4)), random.normal(size=4)
+mixed = lambda x: jnp.tanh(matrix @ x)
+forward = lambda x: (mixed(x), lambda u: (jax.jvp(mixed, (x,), (u,))[1],))
+tell("J u for J^T u", jgs.check_vjp(mixed, (x,), vjp=forward), "jacobian-transposed")
+at_value = lambda x: (jnp.arcsinh(x), lambda u: (u / jnp.sqrt(1 + jnp.arcsinh(x) ** 2),))
+tell("a slope at the value", jgs.check_vjp(jnp.arcsinh, (x,), vjp=at_value), "elsewhere")
+phases = lambda z: jnp.sum(jnp.abs(jnp.sin(z)) ** 2)
+z = random.normal(size=4) + 1j * random.normal(size=4)
+conjugated = lambda z: jnp.conj(jax.grad(phases)(z))
+tell("a missing conjugate", jgs.check_grad(phases, (z,), grad=conjugated), "conjugate")
+tell("a kink from neither side", jgs.check_grad(jnp.abs, (0.0,), grad=lambda x: x + 3.0), "subgradient")
+
+# %% [markdown]
+# A mistake that is none of these has no cause: a wrong one would be worse than none. The picture still shows where.
+
+# %%
+report = jgs.check_grad(
+    loss, (params, words, labels), grad=lambda *a: of("hidden", lambda g: g.at[1:3].set(g[1:3] ** 2))(backward(*a), 0)
+)
 (blame,) = report.blame
 print(blame.pattern)
-assert blame.pattern == "all but the diagonal"
+assert blame.pattern.startswith("rows 1 to 2")
+assert report.causes == ()
 blame.plot()
 
 # %% [markdown]

@@ -395,7 +395,7 @@ def evidence(claimed, right, point=None, **more):
     return Evidence(path="", point=point, claimed=np.asarray(claimed), right=right, bar=1e-12 + 0 * abs(right), **known)
 
 
-RIGHT = np.random.default_rng(5).normal(size=(4, 6))
+RIGHT, SQUARE = np.random.default_rng(5).normal(size=(4, 6)), np.random.default_rng(6).normal(size=(4, 4))
 
 
 @pytest.mark.parametrize(
@@ -406,6 +406,7 @@ RIGHT = np.random.default_rng(5).normal(size=(4, 6))
         ("flipped", RIGHT[:, ::-1], {}),
         ("rolled", np.roll(RIGHT, 1, 0), {}),
         ("transposed", RIGHT.T.reshape(RIGHT.shape), {}),
+        ("transposed", SQUARE.T + 0.2 * RIGHT[:, :4], {"right": SQUARE + 0.2 * RIGHT[:, :4]}),
         ("broadcast-sum", RIGHT.sum(0) + 0 * RIGHT, {}),
         ("low-precision", np.asarray(RIGHT, np.float16).astype(float), {}),
         ("conjugate", np.conj(RIGHT + 1j * RIGHT[::-1]), {"right": RIGHT + 1j * RIGHT[::-1]}),

@@ -181,6 +181,18 @@ def rearranged(evidence: Evidence) -> Iterator[Found]:
             yield name, None, confidence, CAUSES[name].format(where=where)
 
 
+def partly_transposed(evidence: Evidence) -> Iterator[Found]:
+    """One of several terms is transposed: the claim and its transpose add up to what the right derivative does."""
+    right, claimed = evidence.right, evidence.claimed
+    for a, b in itertools.combinations(range(right.ndim), 2):
+        if right.shape[a] != right.shape[b] or right.shape[a] < FEWEST:
+            continue
+        turned, prediction = np.swapaxes(right, a, b), right + np.swapaxes(right - claimed, a, b)
+        if not explained(evidence, turned) and (confidence := explained(evidence, prediction)):
+            where = f"axes {a} and {b}, in one of its terms,"
+            yield "transposed", None, confidence, CAUSES["transposed"].format(where=where)
+
+
 def opposite(evidence: Evidence) -> Iterator[Found]:
     if confidence := explained(evidence, -evidence.right):
         yield "sign", -1.0, confidence, CAUSES["sign"].format(part="everywhere")
@@ -387,6 +399,7 @@ EXACT: Sequence[Test] = (
     zero,
     opposite,
     rearranged,
+    partly_transposed,
     swapped,
     conjugate,
     summed,

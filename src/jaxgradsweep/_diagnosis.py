@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxgradsweep._branch import branches
-from jaxgradsweep._cause import ALIKE, FEWEST, Cause, Evidence, causes_of, meaning_of, ratio, root_mean_square
+from jaxgradsweep._cause import ALIKE, FEWEST, SAME, Cause, Evidence, causes_of, meaning_of, ratio, root_mean_square
 from jaxgradsweep._instrument import Instrument
 from jaxgradsweep._locate import Blame
 from jaxgradsweep._reference import (
@@ -26,6 +26,7 @@ from jaxgradsweep._verdict import Finding
 from jaxgradsweep._wording import Reason, Verdict
 
 BARS = 4.0  # error bars within which a whole derivative must agree with all single components that were measured
+MOST_PLACES = 2  # so many operands that explain an error equally are named
 MOST_COUNTED = 2**20  # values of an integer argument that are counted
 
 
@@ -177,7 +178,7 @@ def by_program(
             found += causes("activation", leaves, None, which=which, words=words)
     if gradient is None:
         return found
-    if (flow := by_branch(subject, claimed, [at[path] for path in open_], fits)) is not None:
+    if (flow := by_branch(subject, claimed, [at[path] for path in open_], fits, wrong)) is not None:
         value, leaves, words = flow
         found += causes("branch", leaves, value, **words)
     for which, leaves in parts_of_batch(subject, gradient):
@@ -198,20 +199,22 @@ def by_program(
 
 
 def by_branch(
-    subject: Subject, claimed: Leaves, numbers: Sequence[int], fits: Callable[[Leaves], bool]
+    subject: Subject, claimed: Leaves, numbers: Sequence[int], fits: Callable[..., bool], wrong: Sequence[str]
 ) -> tuple[float, Leaves, dict[str, str]] | None:
-    """The factor with which the claim takes what flows through one operand, what follows, and the words for it."""
-    told: dict[float, list[str]] = {}
-    predicted: Leaves = []
-    for where, value, leaves in branches(subject, claimed, numbers):
-        if fits(leaves):
-            predicted = predicted or leaves
-            told.setdefault(round(value, 6), []).append(where)
-    if not told:
+    """The factor with which the claim takes what flows through one operand, what follows, and the words for it.
+
+    An operand that explains all wrong leaves comes before those that explain only what nothing else does.
+    """
+    found = [each for each in branches(subject, claimed, numbers) if fits(each[2])]
+    found = [each for each in found if fits(each[2], wrong)] or found
+    if not found:
         return None
-    value, places = next(iter(told.items()))
-    what = FLOWS.get(value) or FLOWS_OTHERWISE.format(value=value, why=meaning_of(value, sizes(subject)))
-    return value, predicted, {"where": OR_EQUALLY.join(dict.fromkeys(places[:3])), "what": what}
+    _, value, leaves = found[0]
+    places = [where for where, other, _ in found if abs(other - value) <= SAME * abs(value - 1)]
+    what = next((words for number, words in FLOWS.items() if abs(value - number) <= SAME), None)
+    what = what or FLOWS_OTHERWISE.format(value=value, why=meaning_of(value, sizes(subject)))
+    where = OR_EQUALLY.join(dict.fromkeys(places[:MOST_PLACES]))
+    return value, leaves, {"where": where, "what": what}
 
 
 def same(a: np.ndarray, b: np.ndarray) -> bool:
