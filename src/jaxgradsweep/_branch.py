@@ -14,9 +14,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxgradsweep._compile import compiled
-from jaxgradsweep._interpreter import Place, inputs_of, line_of, program_of, run_with, steps_of
+from jaxgradsweep._interpreter import Place, inputs_of, is_call, line_of, program_of, run_with, steps_of
 from jaxgradsweep._pattern import nth
 from jaxgradsweep._reference import Leaves, attempted, gradient_of
+from jaxgradsweep._slopes import PLAIN
 from jaxgradsweep._subject import Subject
 
 MOST_EDGES = 256  # so many are looked at
@@ -118,9 +119,15 @@ def in_words(step: Any, operand: int, before: Any) -> str:
     """An operand of an operation: what makes it, and where that enters, with the lines of code that they come from."""
     lines = [line_of(each) if each is not None else None for each in (before, step)]
     words = [
-        f"{each.primitive.name}{f', {line}' if line else ''}" if each is not None else ""
+        f"{name_of(each)}{f', {line}' if line else ''}" if each is not None else ""
         for each, line in zip((before, step), lines, strict=True)
     ]
     if not words[0] or lines[0] == lines[1]:
         return f"the {nth(operand + 1)} operand of {words[1]}"
     return f"the result of {words[0]}, as the {nth(operand + 1)} operand of {words[1]}"
+
+
+def name_of(step: Any) -> str:
+    """What an operation is called: a function that is compiled by itself has a name of its own."""
+    name = step.primitive.name
+    return str(step.params.get("name", name)) if is_call(step) else PLAIN.get(name, name) or name

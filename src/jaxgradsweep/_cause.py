@@ -19,6 +19,7 @@ from jaxgradsweep._remedy import (
     FACTORS,
     JUST_WHERE,
     KINDS,
+    LEADING,
     OR,
     UNKNOWN_FACTOR,
 )
@@ -27,6 +28,7 @@ EXPLAINS = 1e-2  # a cause leaves at most this part of the error
 ALIKE = 1e-6  # and at most this part of the derivative
 SAME = 1e-5  # a factor is a well-known number if it is one to this relative error
 BARS = 3.0  # error bars within which a measured component is met
+MOST_LISTED = 16  # an order of at most so many places is written out
 FEWEST = 3  # components, at least one per fitted number and two more, that a cause must explain
 
 
@@ -172,7 +174,7 @@ def arrangements(array: np.ndarray) -> Iterator[tuple[str, str, np.ndarray]]:
     for axis in axes:
         for shift in (1, -1, 2, -2):
             if array.shape[axis] > 2:
-                yield "rolled", f"{abs(shift)} along axis {axis}", np.roll(array, shift, axis)
+                yield "rolled", f"jnp.roll(..., {shift}, axis={axis})", np.roll(array, shift, axis)
 
 
 def rearranged(evidence: Evidence) -> Iterator[Found]:
@@ -249,7 +251,7 @@ def permuted(evidence: Evidence) -> Iterator[Found]:
         return
     if np.allclose(np.sort(right, axis=None), np.sort(claimed, axis=None), rtol=1e-9, atol=0):
         along = [axis for axis in range(right.ndim) if whole_slices(right, claimed, axis)]
-        where = f" along axis {along[0]}" if along and right.ndim > 1 else ""
+        where = order_along(right, claimed, along[0]) if along else ""
         yield "permuted", None, 1.0, CAUSES["permuted"].format(where=where)
 
 
@@ -258,6 +260,16 @@ def whole_slices(right: np.ndarray, claimed: np.ndarray, axis: int) -> bool:
     rows = [np.moveaxis(array, axis, 0).reshape(array.shape[axis], -1) for array in (right, claimed)]
     order = [np.argsort(row[:, 0]) for row in rows]
     return bool(np.allclose(rows[0][order[0]], rows[1][order[1]], rtol=1e-9, atol=0))
+
+
+def order_along(right: np.ndarray, claimed: np.ndarray, axis: int) -> str:
+    """The order itself, where it is short enough to read."""
+    words = f" along axis {axis}" if right.ndim > 1 else ""
+    if right.shape[axis] > MOST_LISTED:
+        return words
+    rows = [np.moveaxis(array, axis, 0).reshape(array.shape[axis], -1)[:, 0] for array in (right, claimed)]
+    order = [int(np.argmin(np.abs(rows[0] - value))) for value in rows[1]]
+    return f"{words}, {order} instead of 0 to {right.shape[axis] - 1}"
 
 
 def reparametrised(evidence: Evidence) -> Iterator[Found]:
@@ -334,17 +346,18 @@ def mask_of(evidence: Evidence) -> str:
 
 
 def meaning_of(value: float, sizes: dict[int, str]) -> str:
-    """What a factor usually comes from: lengths that occur here, numbers that occur everywhere, roots; two at most."""
+    """What a factor usually comes from: lengths of batches, well-known numbers, other lengths, roots; two at most."""
     size, sign = abs(value), ALSO_SIGN if value < 0 else ""
-    found = []
+    lengths: dict[bool, list[str]] = {True: [], False: []}
     for n, what in sizes.items():
         forms = {"sum": n, "mean": 1 / n} | ({"fewer": n / (n - 1), "more": (n - 1) / n} if n > 2 else {})
-        found += [
+        lengths[what.startswith(LEADING)] += [
             EACH_FACTOR[form].format(n=n, less=n - 1, what=what)
             for form, number in forms.items()
             if abs(size / number - 1) < SAME
         ]
-    found += [words for number, words in FACTORS.items() if abs(size / number - 1) < SAME]
+    known = [words for number, words in FACTORS.items() if abs(size / number - 1) < SAME]
+    found = lengths[True] + known + lengths[False]
     for n, what in sizes.items():
         forms = {"root": n**0.5, "inverse root": n**-0.5}
         found += [

@@ -10,12 +10,13 @@ from jaxgradsweep._cause import ALIKE, FEWEST, SAME, Cause, Evidence, causes_of,
 from jaxgradsweep._instrument import Instrument
 from jaxgradsweep._locate import Blame
 from jaxgradsweep._reference import (
-    Gradient,
+    Evaluate,
     Leaves,
     about_cotangent,
     at_other_parameters,
     claimed_leaves,
     elsewhere,
+    own_gradient,
     parts_of_batch,
     references,
 )
@@ -44,12 +45,12 @@ def diagnose(instrument: Instrument, blames: Sequence[Blame], findings: Sequence
     }
     if any(not found for found in each.values()):
         claimed = claimed or claimed_leaves(subject)
-        right, gradient = reference(subject, wrong)
+        right, evaluate = reference(subject, wrong)
         for path in [path for path, found in each.items() if not found]:
             each[path] = causes_of(evidence(subject, wrong[path], claimed, right))
         open_ = [path for path, found in each.items() if not found]
         if open_ and claimed is not None:
-            found = by_program(subject, claimed, gradient, open_, list(wrong))
+            found = by_program(subject, claimed, evaluate, open_, list(wrong))
             if {cause.path for cause in found} == set(wrong):  # one mistake for all leaves, not one for each
                 each = dict.fromkeys(wrong, ())
             for cause in found:
@@ -65,12 +66,12 @@ def by_reason(findings: Sequence[Finding]) -> Iterator[Cause]:
             yield Cause(name=name, path=finding.path, factor=None, confidence=1.0, sentence=CAUSES[name])
 
 
-def reference(subject: Subject, wrong: dict[str, Blame]) -> tuple[Leaves | None, Gradient | None]:
-    """A whole derivative that agrees with every component that was measured, and its program; None if JAX has none."""
-    for leaves, gradient in references(subject):
+def reference(subject: Subject, wrong: dict[str, Blame]) -> tuple[Leaves | None, Evaluate | None]:
+    """A whole derivative that agrees with every component that was measured, and of what; None if JAX has none."""
+    for leaves, evaluate in references(subject):
         found = dict(zip(subject.point.paths, leaves, strict=True))
         if all(agrees(found[path], blame) for path, blame in wrong.items()):
-            return leaves, gradient
+            return leaves, evaluate
     return None, None
 
 
@@ -148,14 +149,14 @@ def counts(subject: Subject, shape: tuple[int, ...]) -> Iterator[np.ndarray]:
 
 
 def by_program(
-    subject: Subject, claimed: Leaves, gradient: Gradient | None, open_: Sequence[str], wrong: Sequence[str]
+    subject: Subject, claimed: Leaves, evaluate: Evaluate | None, open_: Sequence[str], wrong: Sequence[str]
 ) -> list[Cause]:
     """Causes that a program with one planted mistake shows: it gives the claim itself.
 
     Args:
         subject: what was checked.
         claimed: the claimed derivative.
-        gradient: the right derivative, where a program gives it.
+        evaluate: the function as JAX differentiates it rightly, if it does.
         open_: the leaves that a cause must explain.
         wrong: all wrong leaves; if it explains these too, it is the cause of all.
     """
@@ -176,8 +177,9 @@ def by_program(
     for which, words, leaves in mistaken(subject):
         if fits(leaves):
             found += causes("activation", leaves, None, which=which, words=words)
-    if gradient is None:
+    if evaluate is None:
         return found
+    gradient = own_gradient(subject.claim, evaluate)
     if (flow := by_branch(subject, claimed, [at[path] for path in open_], fits, wrong)) is not None:
         value, leaves, words = flow
         found += causes("branch", leaves, value, **words)
@@ -185,9 +187,9 @@ def by_program(
         for path in open_:
             value = ratio(claimed[at[path]], leaves[at[path]])
             if value and fits([value * leaf for leaf in leaves], [path]):
-                sentence = CAUSES["part-of-batch"].format(which=which, value=value)
+                sentence = CAUSES["part-of-batch"].format(which=which, value=as_fraction(value))
                 found.append(Cause(name="part-of-batch", path=path, factor=value, confidence=1.0, sentence=sentence))
-    for name, words, leaves in elsewhere(subject):
+    for name, words, leaves in elsewhere(subject, evaluate):
         if fits(leaves):
             found += causes(name, leaves, None, **words)
     if found:
@@ -196,6 +198,12 @@ def by_program(
     if late is not None and fits(late[1]):
         found += causes("stale", late[1], late[0], value=late[0])
     return found
+
+
+def as_fraction(value: float) -> str:
+    """A number, as 1/n if it is."""
+    whole = round(1 / value)
+    return f"1/{whole}" if whole > 1 and abs(value * whole - 1) < SAME else f"{value:.6g}"
 
 
 def by_branch(
@@ -209,6 +217,7 @@ def by_branch(
     found = [each for each in found if fits(each[2], wrong)] or found
     if not found:
         return None
+    found.reverse()  # where the path ends comes first
     _, value, leaves = found[0]
     places = [where for where, other, _ in found if abs(other - value) <= SAME * abs(value - 1)]
     what = next((words for number, words in FLOWS.items() if abs(value - number) <= SAME), None)

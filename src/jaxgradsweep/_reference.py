@@ -14,7 +14,7 @@ import numpy as np
 
 from jaxgradsweep._claim import Claim, linearise, outputs
 from jaxgradsweep._compile import compiled
-from jaxgradsweep._interpreter import run_with
+from jaxgradsweep._interpreter import run_with, without_rules
 from jaxgradsweep._probe import BASIS, cotangents
 from jaxgradsweep._subject import Subject
 
@@ -23,6 +23,7 @@ ZERO_SEED = np.zeros(4, np.uint32)
 
 Leaves = list[np.ndarray]
 Gradient = Callable[[Any, Any], Any]  # of moving leaves and held arrays
+Evaluate = Callable[[Claim, Any, Any], Any]  # F of moving leaves and held arrays
 
 
 def claimed_leaves(subject: Subject, times: float = 1.0) -> Leaves | None:
@@ -72,12 +73,13 @@ def weights(out: list[jax.Array]) -> list[jax.Array]:
     return cotangents(out, jnp.asarray(ZERO_SEED), jnp.int32(BASIS))
 
 
-def own_gradient(claim: Claim, at: Callable[[Claim, Any, Any], Any] | None = None) -> Gradient:
+@functools.lru_cache(maxsize=16)
+def own_gradient(claim: Claim, evaluate: Evaluate) -> Gradient:
     """JAX's gradient of `<u, F>` by the moving leaves, u fixed by the values of F, compiled."""
-    return compiled(claim, gradient_of(claim, at or outputs))
+    return compiled(claim, gradient_of(claim, evaluate))
 
 
-def gradient_of(claim: Claim, evaluate: Callable[[Claim, Any, Any], Any]) -> Gradient:
+def gradient_of(claim: Claim, evaluate: Evaluate) -> Gradient:
     """The gradient of `<u, F>`, for F evaluated in a way of one's own."""
 
     def gradient(moving: Any, held: Any) -> Any:
@@ -93,12 +95,11 @@ def gradient_of(claim: Claim, evaluate: Callable[[Claim, Any, Any], Any]) -> Gra
     return gradient
 
 
-def references(subject: Subject) -> Iterator[tuple[Leaves, Gradient]]:
-    """What JAX says the derivative is: with the function's own rules, and without any rule that somebody wrote."""
-    for evaluate in (None, functools.partial(run_with, None)):
-        gradient = own_gradient(subject.claim, evaluate)
-        for leaves in attempted(gradient, subject):
-            yield leaves, gradient
+def references(subject: Subject) -> Iterator[tuple[Leaves, Evaluate]]:
+    """What JAX says the derivative is: with all rules that the function has, with JAX's own only, and without any."""
+    for evaluate in (outputs, functools.partial(run_with, None), functools.partial(run_with, without_rules)):
+        for leaves in attempted(own_gradient(subject.claim, evaluate), subject):
+            yield leaves, evaluate
 
 
 def attempted(gradient: Gradient, subject: Subject, held: Any = None) -> Iterator[Leaves]:
@@ -124,7 +125,7 @@ def parts_of_batch(subject: Subject, gradient: Gradient) -> Iterator[tuple[str, 
                 yield f"the {words} of {length}", leaves
 
 
-def elsewhere(subject: Subject) -> Iterator[tuple[str, dict[str, str], Leaves]]:
+def elsewhere(subject: Subject, evaluate: Evaluate) -> Iterator[tuple[str, dict[str, str], Leaves]]:
     """Derivatives of the same function that are easily taken for the right one: cause, words, and leaves.
 
     At the function's own value, where it has the shape of the argument, as if a slope that is a function of x were one
@@ -137,19 +138,19 @@ def elsewhere(subject: Subject) -> Iterator[tuple[str, dict[str, str], Leaves]]:
     def parts(moving: Any, held: Any) -> Any:
         """F at a point, and a cotangent that looks like the point."""
         moving = [jnp.asarray(leaf) for leaf in moving]
-        values = run_with(None, claim, moving, held)
+        values = evaluate(claim, moving, held)
         both = zip(weights(values), values, moving, strict=True)
         return values, [w.astype(y.dtype) for w, y, _ in both], moving
 
     def at_value(moving: Any, held: Any) -> Any:
         values, u, moving = parts(moving, held)
         there = [y.astype(x.dtype) for y, x in zip(values, moving, strict=True)]
-        return jax.vjp(lambda m: run_with(None, claim, m, held), there)[1](u)[0]
+        return jax.vjp(lambda m: evaluate(claim, m, held), there)[1](u)[0]
 
     def pushed(moving: Any, held: Any) -> Any:
         _, u, moving = parts(moving, held)
         u = [w.astype(x.dtype) for w, x in zip(u, moving, strict=True)]
-        return jax.jvp(lambda m: run_with(None, claim, m, held), (moving,), (u,))[1]
+        return jax.jvp(lambda m: evaluate(claim, m, held), (moving,), (u,))[1]
 
     for leaves in attempted(compiled(claim, at_value), subject):
         yield "elsewhere", {"where": "the value of the function instead of its argument"}, leaves

@@ -15,67 +15,66 @@ CAUSES = {
     ),
     "constant-factor": "The claim is {value:.8g} times the right derivative {part}: {why}.",
     "transposed": (
-        "The claim has the right numbers with {where} exchanged: a `.T`, a `swapaxes` or the order of a matrix "
-        "product in the backward pass."
+        "The claim has the right numbers with {where} exchanged: look for a `.T`, a `swapaxes` or the order of a "
+        "matrix product in the backward pass."
     ),
     "flipped": (
-        "The claim has the right numbers in reverse order along {where}: a filter that must be turned, since the "
-        "derivative of a convolution is a correlation."
+        "The claim has the right numbers in reverse order along {where}: look for a `flip` or `[::-1]` that is missing "
+        "or one too many, as in the derivative of a convolution, which is a correlation."
     ),
-    "rolled": (
-        "The claim has the right numbers shifted by {where}: an index that is off by one, or an offset of padding."
-    ),
+    "rolled": ("The claim is `{where}` of the right derivative: look for a roll, or for an index that is off by one."),
     "swapped": (
-        "The claim is the derivative of {other}: two leaves of equal shape have changed places in what the "
-        "backward pass returns."
+        "The claim is the derivative with respect to {other}: two leaves of equal shape have changed places in what "
+        "the backward pass returns."
     ),
     "conjugate": "The claim is the complex conjugate of JAX's gradient: return `jnp.conj` of it.",
     "broadcast-sum": (
         "The claim is the {what} axis {axis} of the right derivative, repeated along it: look at a `keepdims`, a "
         "broadcast, or a sum over one axis too many."
     ),
-    "index": "Single components have the value of others: {places}. Look at an index in the backward pass.",
+    "index": "Components have the value of others: {places}. Look at an index in the backward pass.",
     "repeated-index": (
-        "Wrong are just the rows that an integer argument names more than once: `.at[i].set` keeps the last "
+        "Only those rows are wrong that an integer argument names more than once: `.at[i].set` keeps the last "
         "contribution, where `.at[i].add` sums all."
     ),
-    "low-precision": "Every claimed number fits into {name}: the backward pass, or what it saved, is cast to it.",
+    "low-precision": "Every claimed number is exactly a {name}: the backward pass, or what it saved, is cast to it.",
     "weight-decay missing": (
-        "The claim lacks {strength:.6g} times {kind_of}: the derivative of an {kind} penalty is forgotten, or has"
-        " a factor too small."
+        "The claim lacks {strength:.6g} times {kind_of}: the derivative of an {kind} penalty, or a part of it, is "
+        "forgotten."
     ),
     "weight-decay too much": (
         "The claim has {strength:.6g} times {kind_of} too much: an {kind} penalty, or weight decay, that the "
         "function does not have, or has once."
     ),
-    "copied": "The error is {value:.6g} times the derivative of {other}: a term was added to the wrong leaf.",
-    "activation": "The claim is what follows if the slope of {which} is taken as {words}.",
+    "copied": "The derivative with respect to {other}, times {value:.6g}, is added to what is right here.",
+    "activation": "The claim is what follows if the derivative of {which} is taken as {words}.",
     "branch": (
-        "The claim is what follows if the derivative by {where} {what}: look for that line's part of the backward pass."
+        "The claim is what follows if the derivative with respect to {where} {what}. Look at that line's part of the "
+        "backward pass."
     ),
-    "elsewhere": "The claim is the right derivative at another point: at {where}.",
+    "elsewhere": "The claim is the right derivative at another point, {where}: look at what the forward pass saves.",
     "jacobian-transposed": (
-        "The claim is the product with the Jacobian from the other side: J v and J^T u are mixed up, as by a missing "
-        "`.T` of a matrix in the rule."
+        "The claim is J u, the product with the Jacobian J, where J^T u, that with its transpose, is right (or the "
+        "other way round): the rule of one mode is used for the other, or a `.T` is missing."
     ),
     "permuted": (
-        "The claim has the right numbers in another order{where}: an index, a sort or a permutation that is applied "
-        "the wrong way round, or not at all."
+        "The claim has the right numbers in another order{where}: look for an index or a permutation that is applied "
+        "where its inverse is right, or not at all."
     ),
     "chain-rule": (
-        "The claim is the right derivative times {what}, component by component: the chain rule of a change of "
-        "variables is left out, or applied twice."
+        "The claim is the right derivative times {what}, component by component: a product is used where one of its "
+        "factors is right, or the chain rule of a change of variables is left out or applied twice."
     ),
     "offset": (
-        "The claim is off by the same number, {value:.6g}, in every component: a constant is added that does not "
-        "belong there, or a mean is not subtracted."
+        "The claim is off by the same number, {value:.6g}, in every component: look for a constant that is added or "
+        "left out."
     ),
     "part-of-batch": (
-        "The claim is {value:.6g} times the gradient of {which} examples: a loop over the batch overwrites "
-        "instead of adding, or an index is left over from it."
+        "The claim is {value} times the gradient of {which} examples alone: a loop over the batch overwrites (`=`) "
+        "where it must add (`+=`)."
     ),
     "stale": (
-        "The claim is the gradient at other parameters: those before a step of descent of rate {value:.6g}. The "
+        "The claim g is the gradient at other parameters, x + {value:.6g} g: those before a step of descent. The "
         "backward pass uses values that were saved before the update."
     ),
     "ignores-cotangent": (
@@ -111,6 +110,7 @@ FACTORS = {
     0.001: "0.001, as a learning rate",
 }
 OR = "; or "
+LEADING = "the length of axis 0 of an argument"
 UNKNOWN_FACTOR = "no number that is known here"
 EACH_FACTOR = {
     "sum": "{n}, which is {what}: a sum where a mean is right",
@@ -121,7 +121,7 @@ EACH_FACTOR = {
     "inverse root": "one over the square root of {n}, which is {what}",
 }
 FLOWS = {
-    0.0: "is left out, as a term that is forgotten, or a value that is taken for a constant",
+    0.0: "is left out: that value is taken for a constant, or that term is forgotten",
     2.0: "is counted twice",
     -1.0: "has the wrong sign",
 }
@@ -130,3 +130,8 @@ OR_EQUALLY = "; or, which is the same here, by "
 JUST_WHERE = " These are just the components where {what}."
 ALSO_SCALED = " It is also {value:.6g} times as large."
 ALSO_SIGN = "the sign, and "
+OTHERS_RIGHT = (
+    "All other leaves are right, and so is what they share with {leaves}: look in the lines that only {it} uses."
+)
+NO_CAUSE = "none: no single mistake that is known here explains the error"
+ABOUT_ALL = ("branch", "activation", "stale", "ignores-cotangent", "nonlinear-in-cotangent", "subgradient")

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxgradsweep._compile import compiled
-from jaxgradsweep._interpreter import Place, inputs_of, program_of, run_with, steps_of
+from jaxgradsweep._interpreter import Place, inputs_of, line_of, program_of, run_with, steps_of
 from jaxgradsweep._pattern import nth
 from jaxgradsweep._reference import Leaves, attempted, gradient_of
 from jaxgradsweep._subject import Subject
@@ -80,17 +80,18 @@ MISTAKES: dict[str, tuple[tuple[str, Rule], ...]] = {
             lambda given, a, change, **params: change[0] / given[1] - a * change[1],
         ),
     ),
-    "max": (("that of a maximum whose mask is the wrong way round", larger),),
+    "max": (("that of the branch that was not chosen: the mask is inverted", larger),),
     "select_n": (
-        ("that of a choice whose mask is the wrong way round", chosen_of),
+        ("that of the branch that was not chosen: the mask is inverted", chosen_of),
         (
-            "that of a choice whose mask is forgotten",
+            "that of both branches at once: the mask is forgotten",
             lambda given, a, change, **params: functools.reduce(jnp.add, change[1:]),
         ),
     ),
-    "cumsum": (("that of a sum from the other end", turned),),
+    "cumsum": (("itself, where the sum from the other end is right", turned),),
 }
 ONE = ("1: it is left out", slope(lambda z, a: jnp.ones_like(z)))
+PLAIN = {"logistic": "sigmoid", "select_n": "`where`", "max": "`maximum`", "integer_pow": "power", "div": "division"}
 OF_ONE_NUMBER = {"tanh", "logistic", "sin", "cos", "exp", "log", "log1p", "sqrt", "rsqrt", "erf", "abs", "square"}
 
 
@@ -144,10 +145,12 @@ def mistaken(subject: Subject) -> Iterator[tuple[str, str, Leaves]]:
     except Exception:
         return
     places: dict[str, list[Place]] = {}
+    lines: dict[Place, str | None] = {}
     for place, step, active in steps_of(program.jaxpr, inputs_of(point.moving, point.held)):
         kinds = {v.aval.dtype for v in (*step.invars, *step.outvars) if is_inexact(v.aval)}
         if step.primitive.name in MISTAKES and any(active) and len(kinds) == 1:
             places.setdefault(step.primitive.name, []).append(place)
+            lines[place] = line_of(step)
     numbers = {place: i for i, place in enumerate(place for found in places.values() for place in found)}
     if not numbers:
         return
@@ -165,7 +168,9 @@ def mistaken(subject: Subject) -> Iterator[tuple[str, str, Leaves]]:
             for group in groups:
                 choices = np.zeros(len(numbers), np.int32)
                 choices[[numbers[place] for place in group]] = number + 1
-                which = name if len(group) == len(found) else f"the {nth(found.index(group[0]) + 1)} {name}"
+                which = PLAIN.get(name, name)
+                which = which if len(group) == len(found) else f"the {nth(found.index(group[0]) + 1)} {which}"
+                which += f" ({lines[group[0]]})" if len(group) == 1 and lines[group[0]] else ""
                 for leaves in attempted(functools.partial(_with_choices, run, choices), subject):
                     yield which, words, leaves
 

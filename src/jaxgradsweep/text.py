@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
+from jaxgradsweep._remedy import ABOUT_ALL, NO_CAUSE, OTHERS_RIGHT
 from jaxgradsweep._report import TOTAL, Report
 from jaxgradsweep._verdict import Finding
 from jaxgradsweep._wording import (
@@ -275,10 +276,12 @@ def _left_out(report: Report) -> str:
 
 
 def _explanations(report: Report) -> list[str]:
-    advice = _section("what to do", ((finding.advice, finding) for finding in report.findings if finding.advice))
+    explained = {cause.path for cause in report.causes}  # what a cause says is more than what holds of any mistake
+    told = [finding for finding in report.findings if finding.advice and finding.path not in explained]
     return [
         _why(report),
-        advice,
+        _likely(report),
+        _section("what to do", ((finding.advice, finding) for finding in told)),
         _numbers(report),
         *_blames(report),
         _items("structure", getattr(report, "structure", ())),
@@ -313,11 +316,23 @@ def _blames(report: Report) -> list[str]:
             strict=True,
         )
     ]
+    return [_items("where", said), "\n".join(_table(_BLAME_COLUMNS, rows, (1, 2, 3))) if rows else ""]
+
+
+def _likely(report: Report) -> str:
+    """The causes, and what the leaves that are right tell of them."""
     causes: dict[str, list[str]] = {}
     for cause in report.causes:
         causes.setdefault(cause.sentence, []).append(leaf_name(cause.path))
-    likely = _items("likely cause", [f"{', '.join(names[:MOST_NAMES])}: {text}" for text, names in causes.items()])
-    return [likely, _items("where", said), "\n".join(_table(_BLAME_COLUMNS, rows, (1, 2, 3))) if rows else ""]
+    said = [f"{', '.join(names[:MOST_NAMES])}: {sentence}" for sentence, names in causes.items()]
+    wrong = [finding for finding in report.findings if finding.verdict is Verdict.WRONG]
+    others = [finding for finding in report.findings if finding.verdict is Verdict.CORRECT]
+    alone = len(wrong) == 1 and len(others) == len(report.findings) - 1 > 0
+    if causes and alone and not {cause.name for cause in report.causes} & set(ABOUT_ALL):
+        said.append(OTHERS_RIGHT.format(leaves=_names(wrong), it=_names(wrong)))
+    if report.blame and not causes:
+        said = [NO_CAUSE]
+    return _items("likely cause", said)
 
 
 def _identities(report: Report) -> list[str]:
