@@ -653,3 +653,26 @@ def test_a_claim_above_the_rounding_of_a_parameter_that_is_cancelled_is_wrong():
 
     report = jgs.check_grad(normalised, point_of_normalised(3), grad=off, locate=False)
     assert [finding.verdict.name for finding in report.findings] == ["WRONG", "CORRECT"]
+
+
+UNITS = np.array([1e-9, 1e-3, 1.0, 1e4, 1e9])
+
+
+def waves(x):
+    """Steps that suit the largest component are far too long for the waves of the others."""
+    return jnp.sum(jnp.sin(x / UNITS) ** 2 + x / UNITS)
+
+
+@pytest.mark.parametrize("key", range(3))
+def test_components_of_any_size_may_share_a_leaf(key):
+    x = UNITS * np.array([0.3, 0.7, -0.4, 1.1, 0.9])
+    assert jgs.check_grad(waves, (x,), key=key).verdict.name == "CORRECT"
+
+
+@pytest.mark.parametrize("component", range(5))
+def test_a_small_error_in_one_of_components_of_all_sizes_is_found(component):
+    def off(x):
+        return jax.grad(waves)(x).at[component].mul(1 + 1e-7)
+
+    x = UNITS * np.array([0.3, 0.7, -0.4, 1.1, 0.9])
+    assert jgs.check_grad(waves, (x,), grad=off, locate=False).verdict.name == "WRONG"

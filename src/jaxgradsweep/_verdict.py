@@ -12,7 +12,7 @@ from jaxgradsweep._probe import BASIS, COMPONENT, SCALES
 from jaxgradsweep._sweep import Sweep
 from jaxgradsweep._wording import FINITE_AT, INSIDE, NOT_FINITE_AT, OUTSIDE, Reason, Verdict, advice_for
 
-ROUGH = (Reason.KINK, Reason.JUMP, Reason.SCALES)  # open for what the function does, not for want of precision
+ROUGH = (Reason.KINK, Reason.JUMP, Reason.SCALES, Reason.NOISY_CLAIM)  # open for what the function does, not for want of precision
 DOUBLE = 1e-10  # outputs of a coarser spacing are of a short precision
 FLOAT32 = 2.0**-28  # noise above this share of phi, and of rounded values, is that of float32
 
@@ -135,7 +135,8 @@ def _decide(
             continue  # at a kink, valid subgradients may lie outside along some directions, but not along all
         if group is groups.get(SCALES[BASIS]) and any(said[i][1] is not Reason.KINK for i in against):
             continue  # a look at components asks which of them a kink is about
-        if _contradicted(against, everyone, sweep, weighing):
+        erratic = any(said[i][1] is Reason.NOISY_CLAIM for i in against)
+        if _contradicted(against, everyone, sweep, weighing, erratic=erratic):
             continue
         if (len(against) >= 2 and len(against) >= 2 * len(speak_for)) or len(against) == len(group) == 1:
             row = max(against, key=lambda i: _size(weighing.error[i]) / weighing.scale[i])
@@ -156,14 +157,21 @@ def _decide(
                 return Verdict.CORRECT, said[row][1], row
     hidden = [i for i in everyone if said[i][0] is Opinion.OPEN]
     if those(everyone, Opinion.AGAINST) and those(everyone, Opinion.FOR):
-        return Verdict.UNRESOLVED, Reason.DIRECTIONS, those(everyone, Opinion.AGAINST)[0]
+        row = those(everyone, Opinion.AGAINST)[0]
+        return Verdict.UNRESOLVED, said[row][1] if said[row][1] is Reason.NOISY_CLAIM else Reason.DIRECTIONS, row
     row = (hidden or everyone)[0]
     return Verdict.UNRESOLVED, said[row][1] if hidden else Reason.DIRECTIONS, row
 
 
-def _contradicted(accusers: list[int], everyone: list[int], sweep: Sweep, weighing: Weighing) -> bool:
-    """Whether what accuses is noisy, and another scale of steps finds the claim right to within less than the error."""
-    if not accusers or not weighing.noisy[accusers].all():
+def _contradicted(
+    accusers: list[int], everyone: list[int], sweep: Sweep, weighing: Weighing, *, erratic: bool
+) -> bool:
+    """Whether what accuses is noisy, and another scale of steps finds the claim right to within less than the error.
+
+    Noisy is also what meets an `erratic` claim: steps of the size of the largest component may be far too long for the
+    wave of a small one.
+    """
+    if not accusers or not (erratic or weighing.noisy[accusers].all()):
         return False
     error = min(abs(weighing.error[i]) / weighing.scale[i] for i in accusers)
     others = [i for i in everyone if sweep.scale[i] != sweep.scale[accusers[0]] and not weighing.significant[i]]
