@@ -28,6 +28,8 @@ EXPLAINS = 1e-2  # a cause leaves at most this part of the error
 ALIKE = 1e-6  # and at most this part of the derivative
 SAME = 1e-5  # a factor is a well-known number if it is one to this relative error
 BARS = 3.0  # error bars within which a measured component is met
+WRITTEN = 3  # significant digits of a number that somebody wrote
+EXACTLY = 1e-7  # to this relative error
 MOST_LISTED = 16  # an order of at most so many places is written out
 FEWEST = 3  # components, at least one per fitted number and two more, that a cause must explain
 
@@ -373,10 +375,23 @@ def decay(evidence: Evidence) -> Iterator[Found]:
         if np.ptp(np.abs(prediction[evidence.known])) == 0 and kind == "L2":
             continue  # all parameters are alike: this says nothing
         confidence = explained(evidence, evidence.right + strength * prediction, fitted=1)
-        if confidence and strength:
+        if confidence and is_written(abs(strength), evidence.sizes):
             words = CAUSES["weight-decay missing" if strength < 0 else "weight-decay too much"]
             told = words.format(kind=kind, kind_of=KINDS[kind], strength=abs(strength))
             yield "weight-decay", abs(strength), confidence, told
+
+
+def is_written(strength: float, sizes: dict[int, str]) -> bool:
+    """Whether a number looks as if somebody wrote it, perhaps over the length of something.
+
+    An error along the parameters with another number comes from a norm or a projection, and not from a penalty.
+    """
+    if not strength:
+        return False
+    for value in (strength, *(strength * n for n in sizes)):
+        if abs(float(f"{value:.{WRITTEN - 1}e}") / value - 1) < EXACTLY:
+            return True
+    return False
 
 
 def offset(evidence: Evidence) -> Iterator[Found]:
@@ -384,7 +399,7 @@ def offset(evidence: Evidence) -> Iterator[Found]:
     if not np.array_equal(evidence.wrong, evidence.known):
         return
     value = ratio(evidence.error[evidence.known], np.ones(int(evidence.known.sum())))
-    if value and (confidence := explained(evidence, evidence.right + value, fitted=1)):
+    if is_written(abs(value), {}) and (confidence := explained(evidence, evidence.right + value, fitted=1)):
         yield "offset", value, confidence, CAUSES["offset"].format(value=value)
 
 

@@ -174,9 +174,9 @@ def by_program(
         return enough and all(same(claimed[at[path]], leaves[at[path]]) for path in paths)
 
     found: list[Cause] = []
-    for which, words, leaves in mistaken(subject):
-        if fits(leaves):
-            found += causes("activation", leaves, None, which=which, words=words)
+    slopes = {words: (which, leaves) for which, words, leaves in mistaken(subject) if fits(leaves)}
+    for words, (which, leaves) in slopes.items():  # the single place, where others make no difference
+        found += causes("activation", leaves, None, which=which, words=words)
     if evaluate is None:
         return found
     gradient = own_gradient(subject.claim, evaluate)

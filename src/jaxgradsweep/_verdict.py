@@ -12,7 +12,12 @@ from jaxgradsweep._probe import BASIS, COMPONENT, SCALES
 from jaxgradsweep._sweep import Sweep
 from jaxgradsweep._wording import FINITE_AT, INSIDE, NOT_FINITE_AT, OUTSIDE, Reason, Verdict, advice_for
 
-ROUGH = (Reason.KINK, Reason.JUMP, Reason.SCALES, Reason.NOISY_CLAIM)  # open for what the function does, not for want of precision
+ROUGH = (
+    Reason.KINK,
+    Reason.JUMP,
+    Reason.SCALES,
+    Reason.NOISY_CLAIM,
+)  # open for what the function does, not for want of precision
 DOUBLE = 1e-10  # outputs of a coarser spacing are of a short precision
 FLOAT32 = 2.0**-28  # noise above this share of phi, and of rounded values, is that of float32
 
@@ -163,9 +168,7 @@ def _decide(
     return Verdict.UNRESOLVED, said[row][1] if hidden else Reason.DIRECTIONS, row
 
 
-def _contradicted(
-    accusers: list[int], everyone: list[int], sweep: Sweep, weighing: Weighing, *, erratic: bool
-) -> bool:
+def _contradicted(accusers: list[int], everyone: list[int], sweep: Sweep, weighing: Weighing, *, erratic: bool) -> bool:
     """Whether what accuses is noisy, and another scale of steps finds the claim right to within less than the error.
 
     Noisy is also what meets an `erratic` claim: steps of the size of the largest component may be far too long for the
@@ -201,7 +204,9 @@ def _finding(
     relative = float(error / scale)
     tolerance = max(resolution, criteria.finest) if criteria.rtol is None else criteria.rtol
     evidence = _evidence(row, reason, sweep, fit, weighing, identity) | {"finest": criteria.tolerance}
-    evidence |= _pattern(rows, sweep, fit, criteria) | ({"complex": "yes"} if name[2].startswith("complex") else {})
+    evidence |= _pattern(rows, sweep, fit, criteria, int(np.prod(name[1]))) | (
+        {"complex": "yes"} if name[2].startswith("complex") else {}
+    )
     if sweep.eps > DOUBLE:
         evidence["precision"] = name[2]
     return Finding(
@@ -228,7 +233,7 @@ def _finding(
     )
 
 
-def _pattern(rows: np.ndarray, sweep: Sweep, fit: Fit, criteria: Criteria) -> dict[str, float | str]:
+def _pattern(rows: np.ndarray, sweep: Sweep, fit: Fit, criteria: Criteria, size: int) -> dict[str, float | str]:
     """Whether claim and estimate differ by one factor, or by little, along all directions of a leaf."""
     claimed, estimate = sweep.claimed[rows], fit.derivative[rows]
     sharp = np.isfinite(claimed) & (np.abs(estimate) > fit.uncertainty[rows] / criteria.near**3)
@@ -238,7 +243,7 @@ def _pattern(rows: np.ndarray, sweep: Sweep, fit: Fit, criteria: Criteria) -> di
     blur = fit.uncertainty[rows][sharp] / np.abs(estimate[sharp])
     same = np.ptp(ratio) <= criteria.margin * np.max(blur) * np.max(np.abs(ratio)) + criteria.slight**3
     if same and sharp.sum() > 1:
-        return {"pattern": "factor"}
+        return {"pattern": "factor" if size > 1 else "one number"}
     return {"pattern": "small"} if np.all(np.abs(ratio - 1) < criteria.nearly) else {}
 
 

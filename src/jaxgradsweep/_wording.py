@@ -340,6 +340,10 @@ FACTOR = (
     "The claim is {ratio:.10g} times the measured derivative in every direction: look for a factor or a sign, such as "
     "n / (n - 1)."
 )
+ONE_NUMBER = (
+    "The claim is {ratio:.10g} times the measured derivative. That is one number, which any mistake turns into "
+    "another: look at all that the backward pass sums up for it."
+)
 SMALL = (
     "The difference is small, and changes with the direction; along the one that decided, the claim is {ratio:.10g} "
     "times the measured derivative. Either a few components of the leaf are wrong: `jgs.estimate_grad(fun, args)` "
@@ -383,7 +387,7 @@ def advice_for(verdict: Verdict, reason: Reason, evidence: dict[str, float | str
         return LOW_PRECISION if "precision inside" in evidence else ""
     template, first, more = ADVICE.get(reason, ""), "", ""
     if reason is Reason.MISMATCH:
-        template = {"factor": FACTOR, "small": SMALL}.get(
+        template = {"factor": FACTOR, "one number": ONE_NUMBER, "small": SMALL}.get(
             str(evidence.get("pattern")) * ("ratio" in evidence), template
         )
         more = CONJUGATE if evidence.get("complex") else ""
