@@ -22,6 +22,7 @@ from jaxgradsweep._subject import Subject
 
 MOST_EDGES = 256  # so many are looked at
 ALIGNED = 1e-3  # an edge is a candidate if all but so much of the error lies along what flows through it
+WHOLE = 1e-9  # a factor is a whole number if it is one to this
 Edge = tuple[Place, int]  # an operation, and which of its operands
 
 
@@ -89,7 +90,8 @@ def branches(subject: Subject, claimed: Leaves, leaves: Sequence[int]) -> Iterat
         whole = compiled(claim, with_factors)
         for number in found:
             factors = np.ones(len(edges))
-            factors[number] += excess[number]
+            value = 1 + excess[number]
+            factors[number] = round(value) if abs(value - round(value)) < WHOLE else value
             for wrong in attempted(lambda moving, held: whole(list(moving), held, factors), subject):  # noqa: B023
                 yield edges[number][1], float(factors[number]), wrong
 
