@@ -6,16 +6,18 @@ one. The gradient is a linear function of that factor, so that one evaluation fo
 """
 
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxgradsweep._claim import Claim
 from jaxgradsweep._compile import compiled
-from jaxgradsweep._interpreter import Place, inputs_of, is_call, line_of, program_of, run_with, steps_of
+from jaxgradsweep._interpreter import Place, evaluate, inputs_of, is_call, line_of, program_of, run_with, steps_of
 from jaxgradsweep._pattern import nth
+from jaxgradsweep._program import inner_programs
 from jaxgradsweep._reference import Leaves, attempted, gradient_of
 from jaxgradsweep._slopes import PLAIN
 from jaxgradsweep._subject import Subject
@@ -45,55 +47,55 @@ def branches(subject: Subject, claimed: Leaves, leaves: Sequence[int]) -> Iterat
     """
     point, claim = subject.point, subject.claim
     try:
-        program = program_of(claim, point.moving, point.held)
-        edges = edges_of(program, inputs_of(point.moving, point.held))
+        edges = edges_of(program_of(claim, point.moving, point.held), inputs_of(point.moving, point.held))
     except Exception:
         return
     if not edges:
         return
-    numbers = {edge: i for i, (edge, _) in enumerate(edges)}
-
-    def with_factors(moving: Any, held: Any, factors: Any) -> Any:
-        def rule(step: Any, place: Place, values: Any) -> Any:
-            gated = [(i, numbers[place, i]) for i in range(len(values)) if (place, i) in numbers]
-            if not gated:
-                return None
-            values = list(values)
-            for i, number in gated:
-                values[i] = gate(values[i], factors[number])
-            out = step.primitive.bind(*values, **step.params)
-            return out if step.primitive.multiple_results else [out]
-
-        return gradient_of(claim, functools.partial(run_with, rule))(moving, held)
-
-    def products(moving: Any, held: Any, claims: Any) -> Any:
-        """For each edge: squares of the error and of what flows through it, and their product."""
-        ones = jnp.ones(len(edges))
-        right = with_factors(moving, held, ones)
-        error = [claims[i] - right[i] for i in leaves]
-
-        def one(number: Any) -> Any:
-            cut = with_factors(moving, held, ones.at[number].set(0.0))
-            flow = [right[i] - cut[i] for i in leaves]
-            return jnp.stack([dot(error, error), dot(flow, flow), dot(error, flow)])
-
-        return jax.lax.map(one, jnp.arange(len(edges)))
-
-    def run(moving: Any, held: Any) -> Any:
-        return compiled(claim, products)(list(moving), held, claimed)
-
-    for table in attempted(run, subject):
+    gradient = with_factors(claim, [edge for edge, _ in edges])
+    flows = compiled(claim, functools.partial(products, gradient, len(edges), leaves))
+    whole = compiled(claim, gradient)
+    for table in attempted(lambda moving, held: flows(list(moving), held, claimed), subject):
         error, flow, both = np.stack(table).T
         with np.errstate(all="ignore"):
             left, excess = error - both**2 / flow, both / flow
-        found = np.flatnonzero((left <= ALIGNED**2 * error) & (error > 0) & np.isfinite(excess))
-        whole = compiled(claim, with_factors)
-        for number in found:
+        for number in np.flatnonzero((left <= ALIGNED**2 * error) & (error > 0) & np.isfinite(excess)):
+            value = 1 + float(excess[number])
             factors = np.ones(len(edges))
-            value = 1 + excess[number]
             factors[number] = round(value) if abs(value - round(value)) < WHOLE else value
             for wrong in attempted(lambda moving, held: whole(list(moving), held, factors), subject):  # noqa: B023
                 yield edges[number][1], float(factors[number]), wrong
+
+
+def with_factors(claim: Claim, edges: Sequence[Edge]) -> Callable[..., Any]:
+    """The gradient of moving leaves, held arrays and a factor for each edge."""
+    numbers = {edge: i for i, edge in enumerate(edges)}
+
+    def gradient(moving: Any, held: Any, factors: Any) -> Any:
+        def rule(step: Any, place: Place, values: Any) -> Any:
+            gated = {i: numbers[place, i] for i in range(len(values)) if (place, i) in numbers}
+            if not gated:
+                return None
+            values = [gate(x, factors[gated[i]]) if i in gated else x for i, x in enumerate(values)]
+            return evaluate(step, place, values, rule)
+
+        return gradient_of(claim, functools.partial(run_with, rule))(moving, held)
+
+    return gradient
+
+
+def products(gradient: Callable, count: int, leaves: Sequence[int], moving: Any, held: Any, claimed: Any) -> Any:
+    """For each edge: squares of the error and of what flows through it, and their product, over some leaves."""
+    ones = jnp.ones(count)
+    right = gradient(moving, held, ones)
+    error = [claimed[i] - right[i] for i in leaves]
+
+    def one(number: Any) -> Any:
+        cut = gradient(moving, held, ones.at[number].set(0.0))
+        flow = [right[i] - cut[i] for i in leaves]
+        return jnp.stack([dot(error, error), dot(flow, flow), dot(error, flow)])
+
+    return jax.lax.map(one, jnp.arange(count))
 
 
 def dot(a: Sequence[Any], b: Sequence[Any]) -> Any:
@@ -112,7 +114,7 @@ def edges_of(program: Any, active: Sequence[bool]) -> list[tuple[Edge, str]]:
             for i, (v, depend) in enumerate(zip(step.invars, depends, strict=True))
             if depend and jnp.issubdtype(v.aval.dtype, jnp.inexact)
         ]
-        if len(moving) > 1 and not step.params.keys() & {"jaxpr", "call_jaxpr", "branches", "body_jaxpr"}:
+        if len(moving) > 1 and not inner_programs(step):
             found += [((place, i), in_words(step, i, made_by.get(step.invars[i]))) for i in moving]
     return found[-MOST_EDGES:]
 
@@ -132,4 +134,4 @@ def in_words(step: Any, operand: int, before: Any) -> str:
 def name_of(step: Any) -> str:
     """What an operation is called: a function that is compiled by itself has a name of its own."""
     name = step.primitive.name
-    return str(step.params.get("name", name)) if is_call(step) else PLAIN.get(name, name) or name
+    return str(step.params.get("name", name) if is_call(step) else PLAIN.get(name, name))

@@ -196,7 +196,7 @@ def by_program(
         return found
     late = at_other_parameters(subject, gradient, claimed)
     if late is not None and fits(late[1]):
-        found += causes("stale", late[1], late[0], value=late[0])
+        found += causes("stale", late[1], float(late[0]), value=late[0])
     return found
 
 

@@ -35,15 +35,14 @@ CALLS = {
 
 
 def program_of(claim: Claim, moving: Any, held: Any) -> Any:
-    """The closed jaxpr of F."""
+    """The closed jaxpr of F, whose results are its outputs in order."""
     return jax.make_jaxpr(lambda m, h: outputs(claim, m, h))(list(moving), held)
 
 
 def run_with(rule: Rule | None, claim: Claim, moving: Any, held: Any) -> Any:
     """F, run operation by operation: without custom rules, and with results of one's own for some operations."""
-    program, shape = jax.make_jaxpr(lambda m, h: outputs(claim, m, h), return_shape=True)(list(moving), held)
-    out = interpret(program.jaxpr, program.consts, jax.tree.leaves((list(moving), held)), rule)
-    return jax.tree.unflatten(jax.tree.structure(shape), out)
+    program = program_of(claim, moving, held)
+    return interpret(program.jaxpr, program.consts, jax.tree.leaves((list(moving), held)), rule)
 
 
 def interpret(program: Any, consts: Values, args: Values, rule: Rule | None, around: Place = ()) -> list[Any]:

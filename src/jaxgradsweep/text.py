@@ -67,9 +67,10 @@ def render(report: Report) -> str:
         report: What a check found.
 
     Returns:
-        The verdict with what was measured, a table with a row per leaf, why a finding is not `CORRECT`, each distinct
-        advice once, the numbers that disagree, the notes, and how much was evaluated where. A report that joins several
-        checks has a table with a row for each in front; the rest is about the one that decided.
+        The verdict with what was measured, a table with a row per leaf, why a finding is not `CORRECT`, the likely
+        causes, and each distinct advice about leaves without one, the numbers that disagree, the notes, and how much
+        was evaluated where. A report that joins several checks has a table with a row for each in front; the rest is
+        about the one that decided.
     """
     return "\n\n".join(
         filter(None, [verdict_line(report), _part_table(report), _leaf_table(report), *_explanations(report)])
