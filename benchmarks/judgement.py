@@ -107,9 +107,11 @@ def ours(case: Case, dtype: str, fun: Callable, args: tuple[Any, ...], claimed: 
     return Outcome(report.verdict.name, ", ".join(reasons), worst.error, worst.resolution, path=worst.path)
 
 
-def report_of(case: Case, dtype: str, fun: Callable, args: tuple[Any, ...], claimed: Any) -> jgs.Report:
-    """The check that suits the case, with default settings, but without the search for what is wrong."""
-    setting: Any = {"dtype": "float64" if dtype == F64 else "native", "locate": False}
+def report_of(
+    case: Case, dtype: str, fun: Callable, args: tuple[Any, ...], claimed: Any, **settings: Any
+) -> jgs.Report:
+    """The check that suits the case, with default settings but for those given, and not looking for what is wrong."""
+    setting: Any = {"dtype": "float64" if dtype == F64 else "native", "locate": False, **settings}
     outputs = peers.subject_of(fun, args).shapes
     single = len(outputs) == 1 and outputs[0].shape == ()
     real = single and jnp.issubdtype(outputs[0].dtype, jnp.floating)

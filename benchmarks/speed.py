@@ -1,24 +1,30 @@
-"""What a check costs: warm against bare evaluations, cold against jax.test_util, and how often it traces.
+"""What a check costs: warm, cold, in traces and in imports; and what a full numeric gradient costs beside others.
 
-    python benchmarks/speed.py [warm] [cold] [traces] [--quick] [--write]
+    python benchmarks/speed.py [warm] [cold] [traces] [full] [import] [--quick] [--write]
 
-All times are wall time; what is compared runs in one go, taking turns.
+All times are wall time; what is compared runs in one go, taking turns where it takes no minutes. `full` compares with
+PyTorch where that is installed.
 """
 
 import argparse
+import functools
+import importlib.util
 import json
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
+import jacobi
 import jax
 import jax.numpy as jnp
 import networks
+import numdifftools
 import numpy as np
+import scipy.differentiate
 from jax.test_util import check_grads
-from record import section, table
+from record import number, section, table
 
 import jaxgradsweep as jgs
 
@@ -40,53 +46,73 @@ def in_turns(funs: list[Callable[[], Any]], times: int) -> np.ndarray:
 # --------------------------------------------------------------------------------------------------------- warm
 
 
-def warm_section(times: int, write: bool) -> None:
-    rows = [warm_row(activation, times) for activation in ("tanh", "gelu", "relu")]
+MODELS: dict[str, Callable[[], networks.Model]] = {
+    "tanh net": functools.partial(networks.perceptron, "tanh"),
+    "gelu net": functools.partial(networks.perceptron, "gelu"),
+    "relu net": functools.partial(networks.perceptron, "relu"),
+    "convolutions": networks.convolutional,
+    "transformer block": networks.transformer,
+}
+CHECK_ALONE: dict[str, Any] = {"locate": False, "consistency": False}  # no more than the sweep
+
+
+QUICK_BATCHES, QUICK_BATCH_SIZES = (1, 32), (3,)
+
+
+def warm_section(quick: bool, write: bool) -> None:
+    times, batches, sizes = (5, QUICK_BATCHES, QUICK_BATCH_SIZES) if quick else (15, BATCHES, BATCH_SIZES)
+    rows = [warm_row(name, times, batches, sizes) for name in MODELS]
     header = [
-        "activation", "verdict", "evaluations", "check, ms (batch)", "bare loop, ms (batch)",
+        "function", "parameters", "verdict", "evaluations", "check, ms (batch)", "bare loop, ms (batch)",
         "ratio of medians (target)", "ratio, quartiles of the turns",
     ]  # fmt: skip
     body = f"""
-A second check of JAX's own gradient of the {"-".join(map(str, networks.SIZES))} network (84 746 parameters, batch
-{networks.BATCH}, float64, default settings, everything compiled) against a jitted `lax.map` over batches of
-`vmap`ped F(x + t v), with as many t as the check evaluated F. Both with the batch that was the fastest for each:
-{", ".join(map(str, BATCHES))} points in the loop, and `batch_size` {", ".join(map(str, BATCH_SIZES))} or the default in
-the check; then {times} turns of both. The check also computes the gradient, draws directions and writes the report.
-Where kinks call for a second look (relu), it also integrates the gradient along segments, which is no evaluation of F
-and has no target.
+A second check of JAX's own gradient (float64, everything compiled, `locate=False, consistency=False`: no search for
+what is wrong, and no identities but those that the sweep tells) against a jitted `lax.map` over batches of `vmap`ped
+F(x + t v), with as many t as `report.evaluations` says (or so many as fill the batches, and the time in proportion).
+"net" is the {"-".join(map(str, networks.SIZES))} network with batch {networks.BATCH}; the others are in
+`benchmarks/networks.py`. Both with the batch that was the fastest for each: {", ".join(map(str, batches))} points in
+the loop, and `batch_size` {", ".join(map(str, sizes))} or the default in the check; then {times} turns of both.
+The check also computes the gradient, draws directions and writes the report. Where kinks call for a second look (relu),
+it also integrates the gradient along segments, which is no evaluation of F and has no target.
 
 {table(header, rows)}
 """
     section("warm", "A warm check", body, write=write)
 
 
-def warm_row(activation: str, times: int) -> list[str]:
-    loss = networks.make_loss(activation)
-    point, batch = networks.parameters(0), networks.data(0)
-    sizes: dict[str, int | None] = {"default": None} | {str(size): size for size in BATCH_SIZES}
+def warm_row(name: str, times: int, batches: Sequence[int], batch_sizes: Sequence[int]) -> list[str]:
+    loss, point, batch = MODELS[name]()
+    sizes: dict[str, int | None] = {"default": None} | {str(size): size for size in batch_sizes}
 
     def check_with(size: int | None) -> Callable[[], jgs.Report]:
-        return lambda: jgs.check_grad(loss, (point, *batch), batch_size=size)
+        return lambda: jgs.check_grad(loss, (point, *batch), batch_size=size, **CHECK_ALONE)
 
-    checks = {name: check_with(size) for name, size in sizes.items()}
-    reports = {name: check() for name, check in checks.items()}
-    evaluations = {name: report.evaluations for name, report in reports.items()}
+    checks = {words: check_with(size) for words, size in sizes.items()}
+    reports = {words: check() for words, check in checks.items()}
     # x itself comes along with every batch, so that smaller ones evaluate more points. The fastest check counts.
     best_check = fastest(checks, max(3, times // 3))
-    loops = bare_loops(loss, point, batch, evaluations[best_check])
+    report = reports[best_check]
+    loops = bare_loops(loss, point, batch, report.evaluations, batches)
     best_loop = fastest(loops, max(3, times // 3))
-    smooth = activation != "relu"
     check, loop = in_turns([checks[best_check], loops[best_loop]], times).T
+    loop = loop * report.evaluations / whole_batches(report.evaluations, int(best_loop))
     quartiles = np.percentile(check / loop, [25, 75])
     return [
-        activation,
-        f"{reports[best_check].verdict.name}: {reports[best_check].findings[0].reason.name}",
-        str(evaluations[best_check]),
+        name,
+        str(networks.count(point)),
+        f"{report.verdict.name}: {report.findings[0].reason.name}",
+        str(report.evaluations),
         f"{1e3 * np.median(check):.0f} ({best_check})",
         f"{1e3 * np.median(loop):.0f} ({best_loop})",
-        f"{np.median(check) / np.median(loop):.2f}" + (" (1.15)" if smooth else ""),
+        f"{np.median(check) / np.median(loop):.2f}" + ("" if name == "relu net" else " (1.05)"),
         f"{quartiles[0]:.2f} to {quartiles[1]:.2f}",
     ]
+
+
+def whole_batches(evaluations: int, size: int) -> int:
+    """About so many evaluations in batches of one size: a remainder would be compiled as a second body."""
+    return max(round(evaluations / size), 1) * size
 
 
 def fastest(funs: dict[str, Callable[[], Any]], times: int) -> str:
@@ -95,7 +121,9 @@ def fastest(funs: dict[str, Callable[[], Any]], times: int) -> str:
     return list(funs)[np.argmin(np.median(in_turns(list(funs.values()), times), axis=0))]
 
 
-def bare_loops(loss: Callable, point: Any, batch: Any, evaluations: int) -> dict[str, Callable[[], Any]]:
+def bare_loops(
+    loss: Callable, point: Any, batch: Any, evaluations: int, batches: Sequence[int]
+) -> dict[str, Callable[[], Any]]:
     """Jitted loops over so many evaluations of the perturbed loss, one for each batch, in float64."""
     random = np.random.default_rng(0)
     direction = jax.tree.map(lambda leaf: random.normal(size=leaf.shape), point)
@@ -108,7 +136,7 @@ def bare_loops(loss: Callable, point: Any, batch: Any, evaluations: int) -> dict
 
             return jax.lax.map(at, t, batch_size=size)
 
-        count = round(evaluations / size) * size  # a remainder would be compiled as a second body
+        count = whole_batches(evaluations, size)
         steps = np.exp2(-40 * np.arange(count) / count)
 
         def run() -> Any:
@@ -117,7 +145,7 @@ def bare_loops(loss: Callable, point: Any, batch: Any, evaluations: int) -> dict
 
         return run
 
-    return {str(size): loop_of(size) for size in BATCHES}
+    return {str(size): loop_of(size) for size in batches}
 
 
 # --------------------------------------------------------------------------------------------------------- cold
@@ -239,10 +267,177 @@ How often Python runs the function (each run is a trace) in checks of the same f
     section("traces", "Traces", body, write=write)
 
 
+# --------------------------------------------------------------------------------------------------------- full
+
+WIDTHS = {10: (3, 2), 100: (8, 10), 1000: (48, 20), 10_000: (98, 100)}  # inputs and hidden units for n parameters
+EXAMPLES = 32
+PATIENCE = 60.0  # seconds: what would take longer is extrapolated from a smaller n
+POINTS = 256  # evaluated at once for scipy, which asks for many points in one call
+TARGETS = {"numdifftools": 100, "jacobi": 100, "torch, slow": 10}  # times faster at n = 1000
+
+
+class Network:
+    """The mean square of a network with one hidden layer, as a function of one vector of n parameters."""
+
+    def __init__(self, n: int) -> None:
+        self.inputs, self.hidden = WIDTHS[n]
+        random = np.random.default_rng(n)
+        first = random.normal(size=(self.hidden, self.inputs)) / np.sqrt(self.inputs)
+        self.x = np.concatenate([first.ravel(), random.normal(size=2 * self.hidden) / np.sqrt(self.hidden)])
+        self.data, self.wanted = random.normal(size=(EXAMPLES, self.inputs)), random.normal(size=EXAMPLES)
+        self.compiled = jax.jit(self.loss)
+        self.at_points = jax.jit(jax.vmap(self.loss))
+
+    def loss(self, x: Any) -> Any:
+        weights = x[: -2 * self.hidden].reshape(self.hidden, self.inputs)
+        signal = jnp.tanh(self.data @ weights.T + x[-2 * self.hidden : -self.hidden])
+        return jnp.mean((signal @ x[-self.hidden :] - self.wanted) ** 2)
+
+    def value(self, x: np.ndarray) -> float:
+        """One value by compiled code, for those that ask for one at a time."""
+        return float(self.compiled(x))
+
+    def values(self, x: np.ndarray) -> np.ndarray:
+        """Values [...] at the points [n, ...], in batches of one size so that nothing is compiled anew."""
+        points = np.moveaxis(x, 0, -1).reshape(-1, len(x))
+        starts = range(0, len(points), POINTS)
+        parts = [np.resize(points[start : start + POINTS], (POINTS, len(x))) for start in starts]
+        return np.concatenate([self.at_points(part) for part in parts])[: len(points)].reshape(x.shape[1:])
+
+    def in_torch(self, torch: Any) -> tuple[Callable[[Any], Any], Any]:
+        """The same function and point in PyTorch."""
+        data, wanted = torch.from_numpy(self.data), torch.from_numpy(self.wanted)
+
+        def loss(x: Any) -> Any:
+            weights = x[: -2 * self.hidden].reshape(self.hidden, self.inputs)
+            signal = torch.tanh(data @ weights.T + x[-2 * self.hidden : -self.hidden])
+            return torch.mean((signal @ x[-self.hidden :] - wanted) ** 2)
+
+        return loss, torch.from_numpy(self.x).requires_grad_()
+
+
+def by_torch(fast: bool) -> Callable[[Network], None]:
+    def run(network: Network) -> None:
+        import torch
+
+        loss, x = network.in_torch(torch)
+        assert torch.autograd.gradcheck(loss, (x,), fast_mode=fast)
+
+    return run
+
+
+# Each returns the gradient, if that is what it computes. `scipy.differentiate.derivative` is for functions of one
+# variable; `jacobian` is the same for several.
+GRADIENTS: dict[str, Callable[[Network], Any]] = {
+    "jaxgradsweep": lambda network: jgs.estimate_grad(network.loss, (network.x,))[0],
+    "numdifftools": lambda network: numdifftools.Gradient(network.value)(network.x),
+    "jacobi": lambda network: jacobi.jacobi(network.value, network.x)[0],
+    "scipy": lambda network: scipy.differentiate.jacobian(network.values, network.x).df,
+    "torch, slow": by_torch(fast=False),
+    "torch, fast": by_torch(fast=True),
+}
+
+
+def full_section(times: int, sizes: list[int], write: bool) -> None:
+    torch = importlib.util.find_spec("torch") is not None
+    spent: dict[str, list[float]] = {name: [] for name in GRADIENTS if torch or not name.startswith("torch")}
+    rows = []
+    with jax.enable_x64(True):
+        for n in sizes:
+            network = Network(n)
+            truth = np.asarray(jax.grad(network.loss)(network.x))
+            cells = [str(n)]
+            for name in GRADIENTS:
+                cells.append(
+                    full_cell(name, network, truth, spent[name], n, times) if name in spent else "not installed"
+                )
+            rows.append(cells)
+    if 1000 in sizes:
+        rows.append(["times as long as ours at n = 1000 (target)", "1", *full_ratios(spent, sizes.index(1000))])
+    body = f"""
+Seconds for a whole numeric gradient of one function of n parameters, float64, and in brackets the largest error
+relative to the largest component. The function is the mean square of a network with one hidden layer on {EXAMPLES}
+examples. `estimate_grad`, `numdifftools.Gradient`, `jacobi.jacobi` (which goes through the components as functions of
+one variable) and `scipy.differentiate.jacobian` come with error bars; `torch.autograd.gradcheck` has none, and includes
+its own derivative of the same network in PyTorch. All with their defaults, and after a first call: the median of
+{times} runs, or that first call where it takes longer than {PATIENCE / 10:g} s. The others get compiled JAX code: one
+call for each point, or for scipy, which asks for many points at once, one for {POINTS}. "~" is extrapolated in
+proportion to n, where more than {PATIENCE:g} s are to be expected.
+
+{table(["n", *GRADIENTS], rows)}
+"""
+    packages = ("numdifftools", "jacobi", "scipy", *(("torch",) if torch else ()))
+    section("full", "A whole numeric gradient", body, packages=packages, write=write)
+
+
+def full_cell(name: str, network: Network, truth: np.ndarray, spent: list[float], n: int, times: int) -> str:
+    """Time and error of one method; the time is added to those that it took for smaller n."""
+    before = list(WIDTHS)[len(spent) - 1] if spent else None
+    if name != "jaxgradsweep" and n > 1000:
+        return "-"
+    if before is not None and (expected := spent[-1] * n / before) > PATIENCE and name != "jaxgradsweep":
+        spent.append(expected)
+        return f"~{expected:.0f}"
+    if name == "scipy":
+        network.values(network.x[:, None])
+    elif name != "jaxgradsweep":
+        network.value(network.x)
+    found: list[Any] = []
+    walls = [seconds(lambda: found.append(GRADIENTS[name](network)))]
+    if walls[0] < PATIENCE / 10:  # else the first call, with what it compiles, is all there is
+        walls = [seconds(lambda: GRADIENTS[name](network)) for _ in range(times)]
+    spent.append(float(np.median(walls)))
+    error = "" if found[0] is None else f" ({number(np.max(np.abs(found[0] - truth)) / np.max(np.abs(truth)))})"
+    return f"{number(spent[-1])}{error}"
+
+
+def full_ratios(spent: dict[str, list[float]], index: int) -> list[str]:
+    cells = []
+    for name in list(GRADIENTS)[1:]:
+        target = f" ({TARGETS[name]})" if name in TARGETS else ""
+        cells.append(number(spent[name][index] / spent["jaxgradsweep"][index]) + target if name in spent else "-")
+    return cells
+
+
+# ------------------------------------------------------------------------------------------------------- import
+
+IMPORT = """
+import sys, time
+begin = time.perf_counter()
+import jax
+between = time.perf_counter()
+import jaxgradsweep
+end = time.perf_counter()
+print(between - begin, end - between, *(name in sys.modules for name in ("matplotlib", "rich")))
+"""
+
+
+def import_section(times: int, write: bool) -> None:
+    walls, loaded = [], ["", ""]
+    for _ in range(times):
+        done = subprocess.run([sys.executable, "-c", IMPORT], capture_output=True, text=True, check=True)
+        *both, matplotlib, rich = done.stdout.split()
+        walls.append([1e3 * float(wall) for wall in both])
+        loaded = [matplotlib, rich]
+    (of_jax, beyond), (low, high) = np.median(walls, axis=0), np.percentile(np.array(walls)[:, 1], [25, 75])
+    matplotlib, rich = ("yes" if name == "True" else "no" for name in loaded)
+    row = [f"{of_jax:.0f}", f"{beyond:.0f} (30)", f"{low:.0f} to {high:.0f}", f"{matplotlib} (no)", rich]
+    header = [
+        "`import jax`, ms", "`import jaxgradsweep` after it, ms (target)", "quartiles", "imports matplotlib (target)",
+        "imports rich",
+    ]  # fmt: skip
+    body = f"""
+Medians of {times} fresh processes, with all files in the cache of the file system.
+
+{table(header, [row])}
+"""
+    section("import", "The import", body, write=write)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("parts", nargs="*", metavar="part", help="warm, cold, traces; default: all")
-    parser.add_argument("--quick", action="store_true", help="fewer repetitions: a minute or two")
+    parser.add_argument("parts", nargs="*", metavar="part", help="warm, cold, traces, full, import; default: all")
+    parser.add_argument("--quick", action="store_true", help="fewer repetitions and batches: some minutes")
     parser.add_argument("--write", action="store_true", help="put the sections into benchmarks/RESULTS.md")
     parser.add_argument("--once", nargs=2, metavar=("function", "checker"), help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -250,9 +445,13 @@ def main() -> None:
         cold_once(*options.once)
         return
     run = {
-        "warm": lambda: warm_section(5 if options.quick else 15, options.write),
+        "warm": lambda: warm_section(options.quick, options.write),
         "cold": lambda: cold_section(1 if options.quick else 5, options.write),
         "traces": lambda: traces_section(options.write),
+        "full": lambda: full_section(
+            1 if options.quick else 5, list(WIDTHS)[: 3 if options.quick else 4], options.write
+        ),
+        "import": lambda: import_section(3 if options.quick else 15, options.write),
     }
     if unknown := set(options.parts) - set(run):
         parser.error(f"unknown part {min(unknown)!r}; there are {', '.join(run)}")

@@ -45,7 +45,7 @@ def test_another_missing_module_is_not_taken_for_scikit_learn(monkeypatch):
 
 
 def test_a_command_line_without_a_command_is_refused_with_the_usage(capsys):
-    with pytest.raises(SystemExit, match="2"):
+    with pytest.raises(SystemExit, match="3"):
         cli.main([])
     assert "COMMAND" in capsys.readouterr().err
 

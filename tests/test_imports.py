@@ -9,12 +9,12 @@ import pytest
 
 # fmt: off
 ORDER = [
-    "_tree", "_wording", "_claim", "_probe", "_request", "_compile", "_program", "_subject", "_stencil", "_consistency",
-    "_sweep", "_window", "_noise", "_shape", "_fit", "_criteria", "_opinion", "_verdict", "_progress", "_instrument",
-    "_pattern", "_locate", "_remedy", "_cause", "_interpreter", "_reference", "_slopes", "_branch", "_diagnosis",
-    "_json", "_report", "_examination", "_survey", "_estimate", "_check", "_grads", "_hessian",
-    "_gauss_newton", "_stages", "__init__", "text", "heatmap", "plot", "html", "demo_network", "demo", "cli",
-    "__main__",
+    "_tree", "_cache", "_wording", "_store", "_claim", "_probe", "_request", "_progress", "_compile", "_program",
+    "_subject", "_stencil", "_kernel", "_memory", "_identity", "_runner", "_consistency", "_sweep", "_window",
+    "_noise", "_shape", "_fit", "_criteria", "_opinion", "_verdict", "_instrument", "_pattern", "_locate",
+    "_remedy", "_cause", "_interpreter", "_reference", "_slopes", "_branch", "_diagnosis", "_json", "_report",
+    "_examination", "_survey", "_estimate", "_check", "_grads", "_hessian", "_gauss_newton", "_stages", "__init__",
+    "text", "heatmap", "plot", "html", "demo_network", "demo", "target", "cluster", "cli", "__main__",
 ]
 # fmt: on
 LAZILY = {

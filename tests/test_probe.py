@@ -19,7 +19,7 @@ from jaxgradsweep._probe import (
     seed_words,
     step_grid,
 )
-from jaxgradsweep._sweep import tangent
+from jaxgradsweep._stencil import tangent
 
 
 @jax.jit

@@ -12,7 +12,7 @@ import pytest
 
 import jaxgradsweep as jgs
 from helpers import is_numpy_all_through, layers, layers_gradient, layers_point, smooth, smooth_gradient
-from jaxgradsweep._sweep import CHUNKS, chunk_of_steps
+from jaxgradsweep._memory import CHUNKS, chunk_of_steps
 
 X = np.array([0.3, 0.8, 1.2])
 
@@ -218,7 +218,7 @@ def test_a_changed_claim_is_seen():
 # ---- memory and batches
 
 
-@pytest.mark.parametrize("setting", [{"batch_size": 3}, {"batch_size": 11}, {"batch_size": 1000}, {"memory": 1}])
+@pytest.mark.parametrize("setting", [{"batch_size": 3}, {"batch_size": 11}, {"batch_size": 1000}, {"memory": 2**20}])
 def test_batches_and_memory_do_not_change_the_verdict(setting):
     gradient = smooth_gradient(X)
     gradient[2] *= 1 + 1e-7

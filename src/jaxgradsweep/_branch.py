@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxgradsweep._cache import kept
 from jaxgradsweep._claim import Claim
 from jaxgradsweep._compile import compiled
 from jaxgradsweep._interpreter import Place, evaluate, inputs_of, is_call, line_of, program_of, run_with, steps_of
@@ -20,7 +21,7 @@ from jaxgradsweep._pattern import nth
 from jaxgradsweep._program import inner_programs
 from jaxgradsweep._reference import Leaves, attempted, gradient_of
 from jaxgradsweep._slopes import PLAIN
-from jaxgradsweep._subject import Subject
+from jaxgradsweep._subject import Subject, structs_of
 
 MOST_EDGES = 256  # so many are looked at
 ALIGNED = 1e-3  # an edge is a candidate if all but so much of the error lies along what flows through it
@@ -45,16 +46,14 @@ def branches(subject: Subject, claimed: Leaves, leaves: Sequence[int]) -> Iterat
         claimed: the claimed derivative.
         leaves: numbers of the leaves that it must explain.
     """
-    point, claim = subject.point, subject.claim
+    claim = subject.claim
     try:
-        edges = edges_of(program_of(claim, point.moving, point.held), inputs_of(point.moving, point.held))
+        edges = edges_in(claim, structs_of(subject.point))
     except Exception:
         return
     if not edges:
         return
-    gradient = with_factors(claim, [edge for edge, _ in edges])
-    flows = compiled(claim, functools.partial(products, gradient, len(edges), leaves))
-    whole = compiled(claim, gradient)
+    flows, whole = _programs(claim, tuple(edge for edge, _ in edges), tuple(leaves))
     for table in attempted(lambda moving, held: flows(list(moving), held, claimed), subject):
         error, flow, both = np.stack(table).T
         with np.errstate(all="ignore"):
@@ -65,6 +64,19 @@ def branches(subject: Subject, claimed: Leaves, leaves: Sequence[int]) -> Iterat
             factors[number] = round(value) if abs(value - round(value)) < WHOLE else value
             for wrong in attempted(lambda moving, held: whole(list(moving), held, factors), subject):  # noqa: B023
                 yield edges[number][1], float(factors[number]), wrong
+
+
+@kept
+def _programs(claim: Claim, edges: tuple[Edge, ...], leaves: tuple[int, ...]) -> tuple[Callable, Callable]:
+    """Compiled: what flows through each operand, over some leaves, and the gradient with a factor for each."""
+    gradient = with_factors(claim, edges)
+    return compiled(claim, functools.partial(products, gradient, len(edges), leaves)), compiled(claim, gradient)
+
+
+@kept
+def edges_in(claim: Claim, structs: Any) -> list[tuple[Edge, str]]:
+    """The operands where paths meet in the program of F, and how to name them."""
+    return edges_of(program_of(claim, *structs), inputs_of(*structs))
 
 
 def with_factors(claim: Claim, edges: Sequence[Edge]) -> Callable[..., Any]:

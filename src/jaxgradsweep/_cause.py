@@ -31,6 +31,8 @@ BARS = 3.0  # error bars within which a measured component is met
 WRITTEN = 3  # significant digits of a number that somebody wrote
 EXACTLY = 1e-7  # to this relative error
 MOST_LISTED = 16  # an order of at most so many places is written out
+ORDERS = ("transposed", "flipped", "rolled")
+OTHER_WAY = str.maketrans("+-", "-+")
 FEWEST = 3  # components, at least one per fitted number and two more, that a cause must explain
 
 
@@ -108,7 +110,8 @@ def causes_of(evidence: Evidence) -> tuple[Cause, ...]:
     mirrored = dataclasses.replace(evidence, claimed=evidence.right, right=evidence.claimed)
     for tests in (EXACT, FITTED):
         found = [each for test in tests for each in test(evidence)]
-        found += [each for test in tests if test is rearranged for each in test(mirrored)]
+        if tests is EXACT and not any(name in ORDERS for name, *_ in found):
+            found += rearranged(mirrored, back=True)
         if found:
             best = max(confidence for _, _, confidence, _ in found)
             kept = {name: each for each in found if (name := each[0]) and each[2] >= best - EXPLAINS}
@@ -160,7 +163,7 @@ def zero(evidence: Evidence) -> Iterator[Found]:
 
 
 def arrangements(array: np.ndarray) -> Iterator[tuple[str, str, np.ndarray]]:
-    """Ways in which the numbers of an array get into a wrong order."""
+    """Ways in which the numbers of an array get into a wrong order: name, words, and the array in that order."""
     axes = range(array.ndim)
     for a, b in itertools.combinations(axes, 2):
         if array.shape[a] == array.shape[b]:
@@ -176,12 +179,14 @@ def arrangements(array: np.ndarray) -> Iterator[tuple[str, str, np.ndarray]]:
     for axis in axes:
         for shift in (1, -1, 2, -2):
             if array.shape[axis] > 2:
-                yield "rolled", f"jnp.roll(..., {shift}, axis={axis})", np.roll(array, shift, axis)
+                yield "rolled", f"jnp.roll(right, {shift:+d}, axis={axis})", np.roll(array, shift, axis)
 
 
-def rearranged(evidence: Evidence) -> Iterator[Found]:
+def rearranged(evidence: Evidence, *, back: bool = False) -> Iterator[Found]:
+    """A wrong order; with `back`, of evidence in which claim and measurement have changed places."""
     for name, where, prediction in arrangements(evidence.right):
         if confidence := explained(evidence, prediction):
+            where = where.translate(OTHER_WAY) if back and name == "rolled" else where
             yield name, None, confidence, CAUSES[name].format(where=where)
 
 

@@ -43,8 +43,12 @@ def check_grad(
             rtol: how large a relative error matters; None (default): the measured detection limit.
             directions: random directions per leaf; None (default): 2, or 8 where `rtol` is set.
             steps: the grid of relative steps, each half of the one before.
+            thorough: True to evaluate at all steps; by default 16 of the 40 decide where they clearly can.
             key: integer seed of the directions (0).
-            batch_size: points evaluated at once; memory: budget in bytes for them.
+            batch_size: points evaluated at once; memory: budget in bytes for them (half of what the device has free).
+            devices: over which to spread the probes: devices of one kind, or how many of the local ones; None
+                (default): all local ones where the work is worth it. Leaves that are spread over devices stay so.
+            checkpoint: a folder that keeps what is measured; the same call goes on from there.
             progress: True for a bar on stderr, or a function that is called with (what, done, total).
             consistency: True to test every identity that needs no steps (see `Report.consistency`); False: those that
                 the sweep tells by itself; None (default): those that cost less than the sweep.

@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxgradsweep._cache import Weak, fields_weakened
 from jaxgradsweep._tree import MOVING, Layout, Same, is_inexact, wide_dtype
 
 # How JAX's own derivative is taken: each kind of check tries these, from the left.
@@ -46,6 +47,17 @@ class Claim:
     calls_out: bool = False  # the function calls what JAX does not look into, such as the host
     small: bool = False  # one evaluation is so little work that compiling costs more
     both_modes: bool = False  # pair JAX's own derivative in the other mode as well
+
+    @functools.cached_property
+    def weak(self) -> "Claim":
+        """The same claim, which keeps none of the user's functions alive."""
+        return fields_weakened(self)
+
+    @property
+    def roots(self) -> list[Weak]:
+        """The functions that it is about."""
+        weak = self.weak
+        return [root for root in (weak.fun, weak.rule) if isinstance(root, Weak)]
 
     def ask(self, *args: Any) -> Any:
         """What the user's own rule says."""

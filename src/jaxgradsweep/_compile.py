@@ -14,31 +14,57 @@ from jax.core import Tracer
 
 from jaxgradsweep._claim import Claim
 from jaxgradsweep._request import TRACED
+from jaxgradsweep._tree import wide_dtype
 
-NESTED = "top-level `jax.jit`"  # in what JAX says of a program with options that is run inside of another
 ALWAYS: dict[str, Any] = {"xla_cpu_use_fusion_emitters": False}
 SMALL: dict[str, Any] = {"xla_backend_optimization_level": 0}
 
 
-def compiled(claim: Claim, fun: Callable) -> Callable:
-    """`jax.jit(fun)` for a program around a claim; it raises a TypeError inside of another program.
+class Program:
+    """A function around a claim, compiled once for each shape. It raises a TypeError inside of another program.
 
-    Only the outermost `jit` may have options of its own, so that these cannot be nested.
+    The code is kept and not what it was traced from, which may hold the user's functions.
     """
-    program = jax.jit(fun, compiler_options=options(jax.default_backend(), small=claim.small))
 
-    def run(*given: Any) -> Any:
-        try:
-            found = program(*given)
-        except ValueError as error:
-            if NESTED not in str(error):
-                raise
-            found = None
-        if found is None or any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(found)):
+    def __init__(self, fun: Callable, options: dict[str, Any] | None) -> None:
+        self.fun, self.options = fun, options
+        self.known: dict[Any, Any] = {}
+
+    def __call__(self, *given: Any) -> Any:
+        return self.compiled(given)(*given)
+
+    def working_memory(self, given: tuple[Any, ...]) -> int:
+        """The bytes that a call takes beside its arguments and results; 0 where the compiler does not tell."""
+        told = self.compiled(given).memory_analysis()
+        return 0 if told is None else max(0, int(told.temp_size_in_bytes - told.output_size_in_bytes))
+
+    def compiled(self, given: tuple[Any, ...]) -> Any:
+        """The code for arguments like these."""
+        leaves, structure = jax.tree.flatten(given)
+        if any(isinstance(leaf, Tracer) for leaf in leaves):
             raise TypeError(f"something that `fun` or the claim reads from outside {TRACED}")
-        return found
+        key = structure, wide_dtype(), tuple(map(signature, leaves))  # what is made inside has the widest precision
+        if key not in self.known:
+            self.known[key] = self.compile(given)
+        return self.known[key]
 
-    return run
+    def compile(self, given: tuple[Any, ...]) -> Any:
+        traced = jax.jit(self.fun, compiler_options=self.options).trace(*given)
+        held = [*traced.jaxpr.consts, *getattr(traced, "_consts", ())]  # the first is empty in newer releases of JAX
+        if any(isinstance(value, Tracer) for value in held):
+            raise TypeError(f"something that `fun` or the claim reads from outside {TRACED}")
+        return traced.lower().compile(self.options)
+
+
+def signature(leaf: Any) -> Any:
+    """What code is compiled for: shape, dtype, and where a leaf lies."""
+    placed = isinstance(leaf, jax.Array) and leaf.committed
+    return jax.typeof(leaf), leaf.sharding if placed else None
+
+
+def compiled(claim: Claim, fun: Callable) -> Program:
+    """A program around a claim. `fun` must hold no more of it than the weak form."""
+    return Program(fun, options(jax.default_backend(), small=claim.small))
 
 
 @functools.cache

@@ -5,7 +5,6 @@ must differ by as much as here if an identity is broken, and by other roundings 
 """
 
 import dataclasses
-import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -13,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxgradsweep._cache import kept
 from jaxgradsweep._claim import Arrays, Claim, linearise, outputs, pair, transposed, value_with
 from jaxgradsweep._compile import compiled
 from jaxgradsweep._probe import LEAF, cotangents, root_mean_square, scale_of, seed_words
@@ -110,9 +110,9 @@ def consistency(
     seeds = np.stack([seed_words(key, "consistency", i) for i in range(4 * DRAWS)]).reshape(DRAWS, 4, 4)
     offsets = np.array(ASIDE) * 2.0 ** -np.ceil(0.75 * bits)
     found: dict[Law, Any] = {}
-    for kept in (tuple(laws), tuple(law for law in laws if law is not Law.ADJOINT)):
+    for chosen in (tuple(laws), tuple(law for law in laws if law is not Law.ADJOINT)):
         try:
-            found = _program(claim, kept)(*arrays, seeds, offsets.astype(wide_dtype()))
+            found = _program(claim, chosen)(*arrays, seeds, offsets.astype(wide_dtype()))
             break
         except Exception:  # a rule that forward mode cannot pass, or a claim that raises: the sweep says so itself
             continue
@@ -141,7 +141,7 @@ def record(law: Law, residual: float, roundoff: float, floor: float) -> Consiste
     )
 
 
-@functools.lru_cache(maxsize=64)
+@kept
 def _program(claim: Claim, laws: tuple[Law, ...]) -> Callable[..., dict[Law, Any]]:
     """The compiled test: two arrays [draws, points] for each identity, of residuals and of sizes of terms."""
 

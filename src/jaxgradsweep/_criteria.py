@@ -39,6 +39,7 @@ class Criteria:
             be ill-conditioned and lose digits.
         nearly: a claim that is off by less than this part in every direction may be right, of something approximate.
         slight: a claim whose integral two quadratures give alike to this part is smooth.
+        clear: a detection limit so fine on a part of the grid needs no more of it: a measured tolerance is not finer.
         quantum: jumps below this part of phi may be rounding (bfloat16 has 2^-8).
     """
 
@@ -70,6 +71,7 @@ class Criteria:
     noisy_claim: float = 1e-3
     nearly: float = 5e-2
     slight: float = 1e-2
+    clear: float = 1e-9
     quantum: float = 2.0**-7
 
     @property

@@ -18,14 +18,17 @@ from jaxgradsweep._diagnosis import diagnose
 from jaxgradsweep._fit import fit
 from jaxgradsweep._instrument import Instrument, Look, grid_for
 from jaxgradsweep._locate import Blame, blame
+from jaxgradsweep._memory import TooLarge
 from jaxgradsweep._noise import running_median
 from jaxgradsweep._probe import LEAF, PART, REST, step_grid
 from jaxgradsweep._progress import Tick, reporter
 from jaxgradsweep._report import Report, classic_figures
 from jaxgradsweep._request import Settings, SeveralTerms, check_args, check_steps, require_moving
+from jaxgradsweep._runner import Interrupted
+from jaxgradsweep._store import ShareDone
 from jaxgradsweep._subject import Subject, prepare
 from jaxgradsweep._tree import split
-from jaxgradsweep._verdict import ROUGH, Finding
+from jaxgradsweep._verdict import ROUGH, Finding, not_measured
 from jaxgradsweep._wording import NOTES, STOPS_EARLY, TIE, Law, Reason, Verdict, advice_for
 
 REFINE = 10.0  # a detection limit so many times coarser than the finest tolerance is worth larger steps
@@ -86,7 +89,7 @@ def at_precision(
     try:
         return attempt(settings.dtype)
     except Exception as error:
-        if settings.dtype == "native" or isinstance(error, SeveralTerms):
+        if settings.dtype == "native" or isinstance(error, (SeveralTerms, ShareDone, TooLarge)):
             raise
         cause = f"{type(error).__name__}: {first_line(error)[:120]}"
         try:
@@ -129,20 +132,78 @@ def conclude(subject: Subject, settings: Settings, dtype: str, tick: Tick) -> Re
     instrument = Instrument(subject, settings, criteria_of(subject, settings), tick)
     steps = grid_for(subject, settings)
     everything = list(range(len(subject.point.paths)))
-    look = instrument.look(instrument.draw(everything, LEAF, range(settings.count)), steps)
-    findings = look.findings(subject)
+    probes = instrument.draw(everything, LEAF, range(settings.count))
+    try:
+        look = instrument.first_look(probes, steps)
+    except Interrupted as stop:
+        return partial_report(subject, instrument, stop, len(probes), settings, dtype)
+    findings, stopped = look.findings(subject), False
+    try:
+        found = concluded(subject, instrument, look, findings, steps, settings)
+    except Unlike as unlike:
+        return one_after_the_other(subject, settings, dtype, tick, unlike.laws)
+    except KeyboardInterrupt:  # the first look stands, but what it did not find right is not looked at closer
+        instrument.notes.append(NOTES["partial"])
+        found, stopped = (look, [unfinished(finding) for finding in findings], (), (), ()), True
+    look, findings, laws, blames, causes = found
+    report = report_on(subject, instrument, look, findings, settings, dtype)
+    if stopped:
+        report.environment["partial"] = "the first look was over"
+    if len(look.sweep.steps) < len(steps):
+        report.environment["steps"] = f"{len(look.sweep.steps)} of {len(steps)}"
+    return dataclasses.replace(report, consistency=laws, blame=blames, causes=causes)
+
+
+class Unlike(Exception):
+    """A function gives other values in a batch than alone."""
+
+    def __init__(self, laws: tuple[Consistency, ...]) -> None:
+        super().__init__()
+        self.laws = laws
+
+
+def concluded(
+    subject: Subject, instrument: Instrument, look: Look, findings: list[Finding], steps: np.ndarray, settings: Settings
+) -> tuple[Look, list[Finding], tuple[Consistency, ...], tuple[Blame, ...], tuple[Cause, ...]]:
+    """What further looks at what the first did not find right say, identities, and where and why a claim is wrong."""
     laws: tuple[Consistency, ...] = ()
-    if everything and (subject.traits.unsteady or not instrument.same_twice(look)):
+    if findings and (subject.traits.unsteady or not instrument.same_twice(look)):
         findings = [changing(finding) for finding in findings]
-    elif everything:
+    elif findings:
         laws = instrument.consistency(look)
         if subject.claim.vectorised and any(law.law is Law.BATCH and not law.holds for law in laws):
-            return one_after_the_other(subject, settings, dtype, tick, laws)
+            raise Unlike(laws)
         look, findings = look_closer(instrument, look, findings, steps)
         findings = [lawful(finding, laws) for finding in findings]
-    found, causes = explained(instrument, look, findings)
+    return look, findings, laws, *explained(instrument, look, findings)
+
+
+def partial_report(
+    subject: Subject, instrument: Instrument, stop: Interrupted, total: int, settings: Settings, dtype: str
+) -> Report:
+    """The report of a first look that was interrupted: of the leaves whose probes are all measured."""
+    interrupted = f"{len(stop.done)} of {total} probes were measured"
+    instrument.notes.append(NOTES["partial"])
+    look = Look(stop.probes, stop.sweep, None, instrument.criteria)
+    complete = [i for i in range(len(subject.point.paths)) if np.sum(stop.probes.leaf == i) == settings.count]
+    judged = look.findings(subject, complete) if complete else []
+    known = dict(zip(complete, judged, strict=True))
+    names = zip(subject.point.paths, subject.point.shapes, subject.dtypes, strict=True)
+    findings = [
+        unfinished(known[i]) if i in known else not_measured(path, shape, dtype)
+        for i, (path, shape, dtype) in enumerate(names)
+    ]
     report = report_on(subject, instrument, look, findings, settings, dtype)
-    return dataclasses.replace(report, consistency=laws, blame=found, causes=causes)
+    report.environment["partial"] = interrupted
+    return report
+
+
+def unfinished(finding: Finding) -> Finding:
+    """The finding of a leaf that was to be looked at again: no accusation without a second look."""
+    if finding.verdict is Verdict.CORRECT:
+        return finding
+    verdict, reason = Verdict.UNRESOLVED, Reason.INTERRUPTED
+    return dataclasses.replace(finding, verdict=verdict, reason=reason, advice=advice_for(verdict, reason, {}))
 
 
 def explained(

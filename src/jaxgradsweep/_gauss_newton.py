@@ -1,6 +1,5 @@
 """Gauss-Newton and Fisher products: the Hessian of a loss of the linearised model."""
 
-import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -8,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxgradsweep._cache import kept
 from jaxgradsweep._report import Part, Report
 from jaxgradsweep._request import check_args, settings_from
 from jaxgradsweep._survey import check_second, join, survey, worst_of
@@ -76,7 +76,7 @@ def check_gauss_newton(
     return join(parts, gauss_newton_summary(of_product.verdict, jacobian.verdict), decides=worst_of(judged))
 
 
-@functools.lru_cache(maxsize=256)
+@kept
 def linearised_loss(model: Same, loss: Same, numbers: tuple[int, ...], forward: bool) -> Callable:
     """The loss of the model linearised at the second half of the arguments, as a function of the first half."""
 
@@ -90,7 +90,7 @@ def linearised_loss(model: Same, loss: Same, numbers: tuple[int, ...], forward: 
     return fun
 
 
-@functools.lru_cache(maxsize=256)
+@kept
 def own_product(model: Same, loss: Same, numbers: tuple[int, ...], forward: bool, single: bool) -> Callable:
     """`J^T H_out J v` by JAX: J, then forward over reverse at the model's outputs, then J^T."""
 
@@ -105,7 +105,7 @@ def own_product(model: Same, loss: Same, numbers: tuple[int, ...], forward: bool
     return product
 
 
-@functools.lru_cache(maxsize=256)
+@kept
 def once(product: Same) -> Callable:
     """A product of the user's, which gets the arguments once."""
     return lambda primals, tangents: product.value(halves(primals)[0], halves(tangents)[0])

@@ -1,12 +1,12 @@
 """`check_grads`, with the signature of `jax.test_util.check_grads`: derivatives of every order up to one."""
 
-import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 import numpy as np
 
+from jaxgradsweep._cache import kept
 from jaxgradsweep._check import check_jvp, check_vjp
 from jaxgradsweep._examination import right_in_both_modes
 from jaxgradsweep._report import DerivativeUnresolved, DerivativeWrong, Report
@@ -124,7 +124,7 @@ def displaced(args: tuple[Any, Any], modes: tuple[str, ...]) -> tuple[Any, Any]:
     return (moving if modes == ("rev",) else (moving, moving)), held
 
 
-@functools.lru_cache(maxsize=256)
+@kept
 def joint(fun: Same, modes: tuple[str, ...]) -> Callable:
     """A function and all its derivatives of first order, in the modes asked for."""
 
@@ -164,7 +164,7 @@ def close(report: Report, finding: Finding, atol: float, rtol: float) -> bool:
     return bool(np.all(off <= atol + rtol * np.abs(estimate)))  # NaN is not
 
 
-@functools.lru_cache(maxsize=256)
+@kept
 def of_moving(fun: Same, layout: Layout, paths: tuple[str, ...]) -> Callable:
     """A function of what moves and what is held fixed; always the same object, so that it is compiled once."""
 
@@ -175,7 +175,7 @@ def of_moving(fun: Same, layout: Layout, paths: tuple[str, ...]) -> Callable:
     return function
 
 
-@functools.lru_cache(maxsize=256)
+@kept
 def derivative_of(fun: Same, mode: str) -> Callable:
     """The function whose derivatives are those of the next order, as in `jax.test_util.check_grads`."""
 
@@ -193,7 +193,7 @@ def derivative_of(fun: Same, mode: str) -> Callable:
     return reverse if mode == "rev" else forward
 
 
-@functools.lru_cache(maxsize=256)
+@kept
 def linearised(fun: Same) -> Callable:
     """A JVP by `jax.linearize`."""
 

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
+from jaxgradsweep._cache import kept
 from jaxgradsweep._claim import Claim, outputs, widen_array
 from jaxgradsweep._compile import compiled
 from jaxgradsweep._criteria import Criteria
@@ -18,6 +19,8 @@ from jaxgradsweep._estimate import GOOD_ENOUGH, cautious
 from jaxgradsweep._examination import at_precision, criteria_of
 from jaxgradsweep._fit import fit
 from jaxgradsweep._instrument import grid_for
+from jaxgradsweep._kernel import at_once
+from jaxgradsweep._memory import allowance, chunk_of_steps
 from jaxgradsweep._probe import BASIS, BASIS_LEAF, scale_of
 from jaxgradsweep._progress import Tick, reporter
 from jaxgradsweep._report import Report
@@ -26,7 +29,7 @@ from jaxgradsweep._request import check_hessian as check_blocks
 from jaxgradsweep._stencil import PER_STEP, displaced, tangent
 from jaxgradsweep._subject import Subject
 from jaxgradsweep._survey import check_second
-from jaxgradsweep._sweep import Sweep, at_once, chunk_of_steps
+from jaxgradsweep._sweep import Sweep
 from jaxgradsweep._tree import Same, split, widen
 from jaxgradsweep._wording import ENTRY, NOT_SYMMETRIC, OFF_ENTRIES, UNKNOWN_ENTRIES, ZERO_BLOCKS
 
@@ -128,7 +131,7 @@ def check_hessian(
     numbers, single = check_args(args, argnums)
     point = split(args, numbers, single=single)
     check_real(point, "`check_hessian`", "`check_hvp`")
-    check_hessian_size(point, known.memory)
+    check_hessian_size(point, allowance(known.memory, jax.local_devices()[0]))
     product = product_of(Same(hessian), numbers, single) if callable(hessian) else hessian
     report = check_second(fun, args, known, "gradient", argnums=argnums, rule=product, has_aux=has_aux)
 
@@ -163,7 +166,7 @@ def with_entries(report: Report, subject: Subject, claimed: Matrix, settings: Se
 # ---- the claim
 
 
-@functools.lru_cache(maxsize=256)
+@kept
 def product_of(hessian: Same, numbers: tuple[int, ...], single: bool) -> Callable:
     """The Hessian-vector product of a callable that returns whole Hessians."""
 
@@ -208,7 +211,8 @@ def claimed_matrix(subject: Subject, hessian: Any) -> Matrix:
 def measured_matrix(subject: Subject, settings: Settings, criteria: Criteria, tick: Tick) -> tuple[Matrix, Matrix, int]:
     """Every entry from differences of the gradient along one component after the other; error bars; evaluations."""
     steps = grid_for(subject, settings)
-    chunk = chunk_of_steps(subject.point.moving, settings.batch_size, settings.memory)
+    allowed = allowance(settings.memory, jax.local_devices()[0])
+    chunk = chunk_of_steps(subject.point.moving, settings.batch_size, allowed)
     columns = [(leaf, i) for leaf, array in enumerate(subject.point.moving) for i in range(np.size(array))]
     value, bar = measured_columns(subject, columns, BASIS, steps, chunk, criteria, tick)
     size = np.max(np.abs(np.nan_to_num(value)), axis=0, initial=0)
@@ -274,7 +278,7 @@ def as_sweep(subject: Subject, rows: dict[str, Any], steps: np.ndarray) -> Sweep
     )
 
 
-@functools.lru_cache(maxsize=64)
+@kept
 def _column_program(claim: Claim, chunk: int) -> Callable[..., Any]:
     return compiled(claim, functools.partial(_column, claim, chunk))
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -9,17 +10,22 @@ from jaxgradsweep import _sweep
 from jaxgradsweep._consistency import Consistency, affordable, consistency, cost, laws_of, laws_of_sweep, record
 from jaxgradsweep._criteria import Criteria, criteria_for
 from jaxgradsweep._fit import Fit, fit
+from jaxgradsweep._kernel import NODES, evaluations_of
+from jaxgradsweep._memory import TooLarge
 from jaxgradsweep._opinion import Identity, Weighing, confront, weigh
-from jaxgradsweep._probe import BASIS, COMPONENT, LEAF, Probes, basis, draw, step_grid
+from jaxgradsweep._probe import BASIS, COMPONENT, LEAF, Probes, basis, coarse_part, draw, step_grid
 from jaxgradsweep._progress import Tick
 from jaxgradsweep._request import Settings, check_steps
+from jaxgradsweep._runner import Interrupted, Runner
+from jaxgradsweep._store import ShareDone
 from jaxgradsweep._subject import Subject
 from jaxgradsweep._sweep import Segments, Sweep
 from jaxgradsweep._verdict import Finding, judge
-from jaxgradsweep._wording import NOTES, Law
+from jaxgradsweep._wording import NOTES, Law, Reason, Verdict
 
 MORE_DIRECTIONS = 2  # further directions of each scale in a second look
 FARTHER = 3  # where a function raises at far points, so many steps are dropped at a time
+SMOOTH = (Reason.CONVERGES, Reason.EXACT)
 SEGMENT_END = 2.0**-36  # the identity is asked at every second step down to here
 
 
@@ -46,10 +52,19 @@ class Look:
             return None
         return confront(self.sweep, self.fit, self.weighing, self.segments, self.criteria)
 
-    def findings(self, subject: Subject) -> list[Finding]:
-        names = (subject.point.paths, subject.point.shapes, subject.dtypes)
+    def findings(self, subject: Subject, leaves: Sequence[int] | None = None) -> list[Finding]:
+        """One for each leaf, or for some of them."""
+        names = list(zip(subject.point.paths, subject.point.shapes, subject.dtypes, strict=True))
+        chosen = dict(enumerate(names)) if leaves is None else {leaf: names[leaf] for leaf in leaves}
         alone = subject.claim.kind == "grad"
-        return judge(names, self.sweep, self.fit, self.weighing, self.identity, self.criteria, alone=alone)
+        return judge(chosen, self.sweep, self.fit, self.weighing, self.identity, self.criteria, alone=alone)
+
+    def is_clear(self, subject: Subject) -> bool:
+        """Whether every leaf is right, and that to a finer detection limit than any tolerance that is measured."""
+        return all(
+            f.verdict is Verdict.CORRECT and f.reason in SMOOTH and f.resolution <= self.criteria.clear
+            for f in self.findings(subject)
+        )
 
 
 class Instrument:
@@ -57,8 +72,23 @@ class Instrument:
 
     def __init__(self, subject: Subject, settings: Settings, criteria: Criteria, tick: Tick) -> None:
         self.subject, self.settings, self.criteria, self.tick = subject, settings, criteria, tick
-        self.chunk = _sweep.chunk_of_steps(subject.point.moving, settings.batch_size, settings.memory)
-        self.evaluations, self.claims, self.notes = 0, 0, []
+        self.runner = Runner(subject, settings, tick)
+        self.laws_cost, self.claims = 0, 0
+        self.measured = np.zeros(0)  # the steps of the last call, those that a raising function allows
+
+    @property
+    def chunk(self) -> int:
+        """How many steps are evaluated at once."""
+        return self.runner.chunk
+
+    @property
+    def evaluations(self) -> int:
+        """How often F was evaluated."""
+        return self.runner.evaluations + self.laws_cost
+
+    @property
+    def notes(self) -> list[str]:
+        return self.runner.notes
 
     def draw(self, leaves: list[int], scale: int, numbers: range) -> Probes:
         return draw(self.subject.point.paths, leaves, scale, numbers, self.settings.key)
@@ -68,38 +98,30 @@ class Instrument:
         self.tick(what, 0, len(probes))
         for dropped in range(0, len(steps), FARTHER):
             try:
-                sweep = self._measure(probes, steps[dropped:], what)
+                sweep = _sweep.measure(self.runner, probes, steps[dropped:], what)
+            except (ShareDone, TooLarge):
+                raise
             except Exception:
                 if dropped == 0:
-                    self._measure(probes, np.zeros(1))  # raises the user's own error, if it is raised at x
+                    _sweep.measure(self.runner, probes, np.zeros(1))  # raises the user's own error, if raised at x
                 continue
+            self.measured = steps[dropped:]
             if dropped == 0:
                 return sweep
             self.notes.append(NOTES["reach"].format(step=steps[dropped]))
             rows = np.arange(len(probes))
             lost = dataclasses.replace(sweep, steps=steps[:dropped], **_sweep.nothing(len(probes), dropped))
             return _sweep.extend(sweep, rows, lost)
-        return self._measure(probes, steps)
-
-    def _measure(self, probes: Probes, steps: np.ndarray, what: str | None = None) -> Sweep:
-        subject = self.subject
-
-        def tick(done: int) -> None:
-            if what is not None:
-                self.tick(what, done, len(probes))
-
-        self.evaluations += len(probes) * -(-len(steps) // self.chunk) * (2 * self.chunk + 1)
-        paths = subject.point.paths
-        found = _sweep.measure(subject.claim, subject.arrays, paths, probes, steps, self.chunk, subject.eps, tick)
-        return dataclasses.replace(found, rounds=subject.traits.rounds, shorter=subject.traits.shorter)
+        return _sweep.measure(self.runner, probes, steps)
 
     def same_twice(self, look: Look) -> bool:
         """Whether the same compiled program gives the same numbers again."""
-        steps = look.sweep.steps
+        steps = self.measured
         last = steps[(len(steps) - 1) // self.chunk * self.chunk :]  # the same points in the same lanes of the vmap
-        again = self._measure(look.probes.rows(slice(0, 1)), last)
+        again = _sweep.measure(self.runner, look.probes.rows(slice(0, 1)), last)
         pairs = [(again.difference, look.sweep.difference), (again.forward, look.sweep.forward)]
-        return all(np.array_equal(a[0], b[0, -a.shape[1] :], equal_nan=True) for a, b in pairs)
+        columns = np.isin(look.sweep.steps, last)
+        return all(np.array_equal(a[0], b[0, columns], equal_nan=True) for a, b in pairs)
 
     @property
     def least_bits(self) -> int:
@@ -118,7 +140,7 @@ class Instrument:
         return [word for word in told if word is not None]
 
     def consistency(self, look: Look) -> tuple[Consistency, ...]:
-        """Identities that need no steps: those that cost less than the sweep did, and those that it gives cause for.
+        """Identities that need no steps: those that cost less than a whole sweep, and those that it gives cause for.
 
         The sweep itself compares F(x) in a batch of points with the value that comes with the claim.
         """
@@ -128,10 +150,11 @@ class Instrument:
         if wanted:
             laws = (*dict.fromkeys((*laws_of(claim), *laws_of_sweep(claim))), Law.COMPILATION)
         else:
-            laws = (*(() if wanted is False else affordable(laws_of(claim), self.evaluations)), *doubtful)
+            whole = len(look.probes) * evaluations_of(claim, len(grid_for(subject, self.settings)), self.chunk)
+            laws = (*(() if wanted is False else affordable(laws_of(claim), whole)), *doubtful)
         if not laws:
             return tuple(swept)
-        self.evaluations += sum(map(cost, laws))
+        self.laws_cost += sum(map(cost, laws))
         key, bits, floor = self.settings.key, self.least_bits, self.rounding
         tested = consistency(claim, subject.arrays, laws, bits=bits, floor=floor, key=key)
         if tested and Law.ADJOINT in set(laws) - {each.law for each in tested}:
@@ -142,15 +165,28 @@ class Instrument:
     def look(self, probes: Probes, steps: np.ndarray) -> Look:
         return Look(probes, self.measure(probes, steps, "first look"), None, self.criteria)
 
+    def first_look(self, probes: Probes, steps: np.ndarray) -> Look:
+        """A look with some of the steps, and with all of them where these do not decide everything clearly."""
+        part = coarse_part(steps) if self.settings.steps is None and not self.settings.thorough else slice(None)
+        try:
+            look = self.look(probes, steps[part])
+        except (ShareDone, TooLarge):
+            raise
+        except Exception:  # these steps are all too large for a function that raises
+            return self.look(probes, steps)
+        if len(look.sweep.steps) == len(steps) or look.is_clear(self.subject):
+            return look
+        try:
+            rest = self.measure(probes, np.delete(steps, part), "all steps")
+        except Interrupted as stop:  # what some of the steps say stands
+            stop.done, stop.probes, stop.sweep = np.arange(len(probes)), probes, look.sweep
+            raise
+        return Look(probes, _sweep.between(look.sweep, rest, part.start), None, self.criteria)
+
     def look_in_both_modes(self, probes: Probes, steps: np.ndarray) -> tuple[Look, Look]:
         """The first look at JAX's own derivative, and at that in the other mode."""
-        subject = self.subject
-        found = _sweep.measure_in_both_modes(
-            subject.claim, subject.arrays, subject.point.paths, probes, steps, self.chunk, subject.eps
-        )
-        known = {"rounds": subject.traits.rounds, "shorter": subject.traits.shorter}
-        first, second = (Look(probes, dataclasses.replace(sweep, **known), None, self.criteria) for sweep in found)
-        return first, second
+        first, second = _sweep.measure_in_both_modes(self.runner, probes, steps)
+        return Look(probes, first, None, self.criteria), Look(probes, second, None, self.criteria)
 
     def look_again(self, look: Look, leaves: list[int], steps: np.ndarray) -> Look:
         """More directions at the leaf's scale, each component's own scale, and the segment identity."""
@@ -192,9 +228,9 @@ class Instrument:
         chosen = steps[(steps <= 1) & (steps >= SEGMENT_END)][::2]
         if not subject.claim.integrable or not len(chosen):
             return None
-        self.claims += int(np.sum(rows)) * len(chosen) * sum(_sweep.NODES)
+        self.claims += int(np.sum(rows)) * len(chosen) * sum(NODES)
         try:
-            found = _sweep.integrate(subject.claim, subject.arrays, probes.rows(rows), chosen, self.chunk)
+            found = _sweep.integrate(self.runner, probes.rows(rows), chosen)
         except Exception:  # the claim raises somewhere along the segments: it says nothing there
             return None
         wide = np.full((2, len(probes), len(chosen)), np.nan)
@@ -203,10 +239,10 @@ class Instrument:
 
     def residual(self, probes: Probes, width: float, count: int) -> np.ndarray | None:
         """What the claim misses, its integral less the function's change, over [-h, h] for `count` h up to `width`."""
-        subject, steps = self.subject, width * np.arange(count, 0, -1) / count
+        steps = width * np.arange(count, 0, -1) / count
         try:
-            sweep = self._measure(probes, steps)
-            known = _sweep.integrate(subject.claim, subject.arrays, probes, steps, self.chunk)
+            sweep = _sweep.measure(self.runner, probes, steps)
+            known = _sweep.integrate(self.runner, probes, steps)
         except Exception:  # something raises along the segments
             return None
         with np.errstate(invalid="ignore"):

@@ -15,6 +15,7 @@ import numpy as np
 
 from jaxgradsweep._fit import fit
 from jaxgradsweep._instrument import Instrument, Look
+from jaxgradsweep._kernel import evaluations_of
 from jaxgradsweep._opinion import weigh
 from jaxgradsweep._pattern import in_words
 from jaxgradsweep._probe import ALONE, BASIS, BASIS_LEAF, LEAF, Probes, basis, own_scales, scale_of
@@ -227,8 +228,7 @@ class Search:
     @property
     def price(self) -> float:
         """Evaluations that one probe costs."""
-        chunk = self.instrument.chunk
-        return -(-len(self.steps) // chunk) * (2 * chunk + 1) + CLAIM
+        return evaluations_of(self.instrument.subject.claim, len(self.steps), self.instrument.chunk) + CLAIM
 
     def affords(self, probes: int) -> bool:
         return probes * self.price <= self.budget

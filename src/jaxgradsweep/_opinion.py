@@ -129,7 +129,9 @@ def _opinions(
     dense = np.all(
         [(p > criteria.dense[0]) & (p < criteria.dense[1]) for p in (fit.bend_order, fit.bend_order_beyond)], 0
     )
-    cusp = fit.bends_at_once & (fit.bend_order > criteria.flat) & (fit.bend_order < 1 - criteria.kinked)
+    # Where a derivative exists, C(h) / h falls to zero. Central differences do not see what is even in h.
+    cusp = fit.bends_at_once & (fit.bend_order < 1 + criteria.kinked) & ~fit.motionless
+    cusp &= fit.bend_size > criteria.least_kink * scale
     unexplained = ~fits | ((fit.noise_ratio > criteria.rounded) & ~fit.low_precision)
     singular = cusp | (unexplained & (fit.growth > criteria.flat) & (fit.growth < criteria.steep))
     nothing_but_noise = (fit.noise_ratio > criteria.rounded) & ~fit.low_precision

@@ -17,10 +17,12 @@ from jaxgradsweep._tree import wide_dtype
 LEAF, COMPONENT = 0, 1  # scale of a random direction: the leaf's, or each component's own
 MAX_STEPS = 80  # longest grid: a multiple of every chunk of steps that is evaluated at once
 BASIS, BASIS_LEAF = 2, 3  # one component alone, at its own scale or at the leaf's
+SKIPPED, COARSE = 3, 16  # of the grid's steps, from the largest: those left out at first, and those tried
 ALONE = 1.375  # of which it moves by so much: far points of round numbers are often kinks or poles
 PART, REST = 4, 5  # a random half of the components of the direction at the leaf's scale, and the other half
 ALL = (0, 1, 1, 1)  # a span of all components
 EVERY_OUTPUT = (-1, *ALL)
+WORDS = 3 + 4 + len(ALL) + len(EVERY_OUTPUT)  # integers of a packed probe
 SCALES = ("leaf", "component", "basis", "basis at leaf's scale", "part", "rest")
 
 
@@ -109,8 +111,13 @@ def everything(count: int) -> dict[str, np.ndarray]:
 
 def inside(size: int, span: jax.Array) -> jax.Array:
     """Whether each of so many components lies in a span."""
+    return places_inside(jnp.arange(size), span)
+
+
+def places_inside(place: jax.Array, span: jax.Array) -> jax.Array:
+    """Whether flat indices lie in a span."""
     start, stop, stride, period = (span[i] for i in range(4))
-    place = jnp.arange(size) // stride % period
+    place = place // stride % period
     return (place >= start) & (place < stop)
 
 
@@ -126,6 +133,15 @@ def step_grid(bits: int, *, outward: bool = False) -> np.ndarray:
         return np.exp2(np.arange(12.0, -1.0, -1))
     smallest = {52: 40, 23: 20, 10: 8, 7: 6}.get(bits, max(bits, 2))
     return np.exp2(np.arange(4.0 if bits < 20 else -1.0, -smallest - 0.5, -1))
+
+
+def coarse_part(steps: np.ndarray) -> slice:
+    """The steps that are tried first: where a smooth function in double precision shows all that it will show.
+
+    They are wide enough to fit and to see noise, kinks and jumps, below the steps that leave domains and above those
+    that show rounding only. A short grid has no such part, and is tried as a whole.
+    """
+    return slice(SKIPPED, SKIPPED + COARSE) if len(steps) >= 2 * COARSE else slice(0, len(steps))
 
 
 def short_mantissa(bits: jax.Array) -> jax.Array:
@@ -176,7 +192,8 @@ class Pattern:
 
     def on(self, leaf: jax.Array, overall: jax.Array, counts: jax.Array | bool = True, start: int = 0) -> jax.Array:
         """The tangent of one leaf, of its own dtype; zero unless it counts."""
-        part = slice(start, start + leaf.size)
+        whole = self.real.shape == leaf.shape  # drawn for this leaf alone
+        part = ... if whole else slice(start, start + leaf.size)
         value: Any = self.real[part]
         if jnp.issubdtype(leaf.dtype, jnp.complexfloating):
             value = value + 1j * self.imaginary[part]
@@ -207,6 +224,22 @@ def pattern(
     # A branch is also where XLA does not fuse: else it would draw anew in each leaf.
     alone = (scale == BASIS) | (scale == BASIS_LEAF)
     real, imaginary = several() if size is None else jax.lax.cond(alone, one, several)
+    return Pattern(real, imaginary, (scale == COMPONENT) | (scale == BASIS))
+
+
+def pattern_of(leaf: jax.Array, seed: jax.Array, scale: jax.Array, index: Any, span: Any) -> Pattern:
+    """The pattern of a leaf that is spread over devices, drawn in its shape: each device draws its own part."""
+    random = jax.random.bits(jax.random.wrap_key_data(seed[:2], impl="threefry2x32"), leaf.shape, jnp.uint8)
+    strides = np.cumprod([1, *leaf.shape[:0:-1]])[::-1].tolist()
+    axes = range(leaf.ndim)
+    parts = [s * jax.lax.broadcasted_iota(jnp.int32, leaf.shape, a) for a, s in zip(axes, strides, strict=True)]
+    place = sum(parts, start=jnp.zeros(leaf.shape, jnp.int32))
+    half, within = (random & 128) > 0, places_inside(place, span)
+    kept = ((scale != PART) | half) & ((scale != REST) | ~half) & within
+    only = jnp.where(place == index % leaf.size, ALONE, 0).astype(jnp.float32)
+    alone = (scale == BASIS) | (scale == BASIS_LEAF)
+    real = jnp.where(alone, only * (index < leaf.size), short_mantissa(random) * kept)
+    imaginary = jnp.where(alone, only * (index >= leaf.size), short_mantissa(random >> 4) * kept)
     return Pattern(real, imaginary, (scale == COMPONENT) | (scale == BASIS))
 
 

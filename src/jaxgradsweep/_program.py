@@ -12,6 +12,7 @@ from jax.extend.core import Literal, Var
 from jaxgradsweep._tree import is_inexact
 
 ROUNDING = {"round", "floor", "ceil", "to integer", "nextafter", "reduce_precision"}  # operations that make staircases
+SPREADING = {"shard_map", "psum", "psum2", "all_gather", "all_to_all", "axis_index", "ppermute", "sharding_constraint"}
 TURNS = 100  # of a loop whose end is not known
 CONVOLUTION = 50.0  # how much slower one is that is not compiled well
 OUTSIDE = ("callback", "ffi", "custom_call", "pallas")  # in the names of operations that JAX does not look into
@@ -30,6 +31,7 @@ class Traits:
         iterates: whether it has a loop that floating numbers end, or calls out: its values may move by jumps.
         claim_is_shorter: whether the claim computes in a lower precision than the function does.
         unsteady: whether Python draws other numbers each time it runs the function.
+        spreads: whether it uses several devices by itself.
         work: about how many operations it takes to evaluate both.
     """
 
@@ -40,6 +42,7 @@ class Traits:
     iterates: bool
     claim_is_shorter: bool
     unsteady: bool
+    spreads: bool
     work: float
 
 
@@ -67,6 +70,7 @@ def traits(program: Any, again: Any, claimed: Any, moving: int, bits: int) -> Tr
         iterates=outside or any(map(ends_on_a_number, equations(program))),
         claim_is_shorter=claimed is not None and least(claimed) < inner,
         unsteady=not same_constants(again, program),
+        spreads=not known.isdisjoint(SPREADING),
         work=np.inf if outside else work(program) + (0 if claimed is None else work(claimed)),
     )
 

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxgradsweep._cache import kept
 from jaxgradsweep._claim import Claim, linearise, outputs
 from jaxgradsweep._compile import compiled
 from jaxgradsweep._interpreter import run_with, without_rules
@@ -24,6 +25,7 @@ ZERO_SEED = np.zeros(4, np.uint32)
 Leaves = list[np.ndarray]
 Gradient = Callable[[Any, Any], Any]  # of moving leaves and held arrays
 Evaluate = Callable[[Claim, Any, Any], Any]  # F of moving leaves and held arrays
+WAYS = (outputs, functools.partial(run_with, None), functools.partial(run_with, without_rules))
 
 
 def claimed_leaves(subject: Subject, times: float = 1.0) -> Leaves | None:
@@ -41,7 +43,7 @@ def claimed_leaves(subject: Subject, times: float = 1.0) -> Leaves | None:
         return None
 
 
-@functools.lru_cache(maxsize=64)
+@kept
 def _claimed_program(claim: Claim) -> Callable[..., Any]:
     """The compiled derivative of the claimed pairing with respect to its tangent, for u times a number."""
 
@@ -73,7 +75,7 @@ def weights(out: list[jax.Array]) -> list[jax.Array]:
     return cotangents(out, jnp.asarray(ZERO_SEED), jnp.int32(BASIS))
 
 
-@functools.lru_cache(maxsize=16)
+@kept
 def own_gradient(claim: Claim, evaluate: Evaluate) -> Gradient:
     """JAX's gradient of `<u, F>` by the moving leaves, u fixed by the values of F, compiled."""
     return compiled(claim, gradient_of(claim, evaluate))
@@ -97,7 +99,7 @@ def gradient_of(claim: Claim, evaluate: Evaluate) -> Gradient:
 
 def references(subject: Subject) -> Iterator[tuple[Leaves, Evaluate]]:
     """What JAX says the derivative is: with all rules that the function has, with JAX's own only, and without any."""
-    for evaluate in (outputs, functools.partial(run_with, None), functools.partial(run_with, without_rules)):
+    for evaluate in WAYS:
         for leaves in attempted(own_gradient(subject.claim, evaluate), subject):
             yield leaves, evaluate
 
@@ -135,6 +137,18 @@ def elsewhere(subject: Subject, evaluate: Evaluate) -> Iterator[tuple[str, dict[
     if [y.shape for y in subject.outputs] != [np.shape(x) for x in point.moving] or claim.of_hessian:
         return
 
+    at_value, pushed = _elsewhere_programs(claim, evaluate)
+    for leaves in attempted(at_value, subject):
+        yield "elsewhere", {"where": "the value of the function instead of its argument"}, leaves
+    for leaves in attempted(pushed, subject):
+        used, needed = ("J^T u", "J u") if claim.kind == "jvp" else ("J u", "J^T u")
+        yield "jacobian-transposed", {"used": used, "needed": needed}, leaves
+
+
+@kept
+def _elsewhere_programs(claim: Claim, evaluate: Evaluate) -> tuple[Gradient, Gradient]:
+    """The gradient at the function's own value, and the product with the Jacobian itself."""
+
     def parts(moving: Any, held: Any) -> Any:
         """F at a point, and a cotangent that looks like the point."""
         moving = [jnp.asarray(leaf) for leaf in moving]
@@ -152,10 +166,7 @@ def elsewhere(subject: Subject, evaluate: Evaluate) -> Iterator[tuple[str, dict[
         u = [w.astype(x.dtype) for w, x in zip(u, moving, strict=True)]
         return jax.jvp(lambda m: evaluate(claim, m, held), (moving,), (u,))[1]
 
-    for leaves in attempted(compiled(claim, at_value), subject):
-        yield "elsewhere", {"where": "the value of the function instead of its argument"}, leaves
-    for leaves in attempted(compiled(claim, pushed), subject):
-        yield "jacobian-transposed", {}, leaves
+    return compiled(claim, at_value), compiled(claim, pushed)
 
 
 def at_other_parameters(subject: Subject, gradient: Gradient, claimed: Leaves) -> tuple[float, Leaves] | None:

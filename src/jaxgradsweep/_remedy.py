@@ -22,7 +22,10 @@ CAUSES = {
         "The claim has the right numbers in reverse order along {where}: look for a `flip` or `[::-1]` that is missing "
         "or one too many, as in the derivative of a convolution, which is a correlation."
     ),
-    "rolled": ("The claim is `{where}` of the right derivative: look for a roll, or for an index that is off by one."),
+    "rolled": (
+        "The claim is `{where}`, where right is the right derivative: look for a roll, or for an index that is off by "
+        "one."
+    ),
     "swapped": (
         "The claim is the derivative with respect to {other}: two leaves of equal shape have changed places in what "
         "the backward pass returns."
@@ -32,12 +35,15 @@ CAUSES = {
         "The claim is the {what} axis {axis} of the right derivative, repeated along it: look at a `keepdims`, a "
         "broadcast, or a sum over one axis too many."
     ),
-    "index": "Components have the value of others: {places}. Look at an index in the backward pass.",
+    "index": "A wrong index: {places}. Look at an index in the backward pass.",
     "repeated-index": (
         "Only those rows are wrong that an integer argument names more than once: `.at[i].set` keeps the last "
         "contribution, where `.at[i].add` sums all."
     ),
-    "low-precision": "Every claimed number is exactly a {name}: the backward pass, or what it saved, is cast to it.",
+    "low-precision": (
+        "Every claimed number is exactly a {name}: the result is cast to it, or the last operation of the backward "
+        "pass runs in it."
+    ),
     "weight-decay missing": (
         "The claim lacks {strength:.6g} times {kind_of}: the derivative of an {kind} penalty, or a part of it, is "
         "forgotten."
@@ -46,7 +52,10 @@ CAUSES = {
         "The claim has {strength:.6g} times {kind_of} too much: an {kind} penalty, or weight decay, that the "
         "function does not have, or has once."
     ),
-    "copied": "The derivative with respect to {other}, times {value:.6g}, is added to what is right here.",
+    "copied": (
+        "The derivative with respect to {other}, times {value:.6g}, is added to what is right here: look for a `+=`, "
+        "or a sum, under the wrong name."
+    ),
     "activation": "The claim is what follows if the derivative of {which} is taken as {words}.",
     "branch": (
         "The claim is what follows if the derivative with respect to {where} {what}. Look at that line's part of the "
@@ -54,19 +63,20 @@ CAUSES = {
     ),
     "elsewhere": "The claim is the right derivative at another point, {where}: look at what the forward pass saves.",
     "jacobian-transposed": (
-        "The claim is J u, the product with the Jacobian J, where J^T u, that with its transpose, is right (or the "
-        "other way round): the rule of one mode is used for the other, or a `.T` is missing."
+        "The claim is {used}, where {needed} is right, J being the Jacobian: the rule of one mode is used for the "
+        "other, or a `.T` is missing."
     ),
     "permuted": (
         "The claim has the right numbers in another order{where}: look for an index or a permutation that is applied "
         "where its inverse is right, or not at all."
     ),
     "chain-rule": (
-        "The claim is the right derivative times {what}, component by component: a product is used where one of its "
-        "factors is right, or the chain rule of a change of variables is left out or applied twice."
+        "The claim is the right derivative times {what}, component by component. Either the chain rule of a change of "
+        "variables is left out or applied twice, as for a parameter that is kept as its logarithm; or a product is "
+        "used where one of its factors is right."
     ),
     "offset": (
-        "The claim is off by the same number, {value:.6g}, in every component: look for a constant that is added or "
+        "The claim less the right derivative is {value:+.6g} in every component: look for a constant that is added or "
         "left out."
     ),
     "part-of-batch": (
@@ -133,5 +143,7 @@ ALSO_SIGN = "the sign, and "
 OTHERS_RIGHT = (
     "All other leaves are right, and so is what they share with {leaves}: look in the lines that only {it} uses."
 )
-NO_CAUSE = "none: no single mistake that is known here explains the error"
+NO_CAUSE = "none: no single mistake that is known here explains the error; {ratios}"
+ONE_RATIO = "claimed / measured is {value:.6g} in {count} of {total} wrong components that were measured"
+RATIOS_FROM = "claimed / measured goes from {least:.6g} to {most:.6g}"
 ABOUT_ALL = ("branch", "activation", "stale", "ignores-cotangent", "nonlinear-in-cotangent", "subgradient")

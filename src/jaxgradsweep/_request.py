@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import operator
+import os
 import types
 import zlib
 from collections.abc import Callable, Sequence
@@ -15,6 +16,7 @@ from jax.core import Tracer
 
 from jaxgradsweep._claim import Claim, moving_leaves
 from jaxgradsweep._probe import MAX_STEPS
+from jaxgradsweep._store import Store
 from jaxgradsweep._tree import Layout, Point, Same, is_inexact
 
 FEWEST_STEPS = 16  # noise, smoothness and slope need so many points to be told from each other
@@ -34,9 +36,13 @@ class Settings:
         directions: random directions per leaf; None: 2, or 8 where `rtol` is set, since along a single direction an
             error just above it may project to nearly nothing.
         steps: the grid itself, relative steps each half of the one before; None: from the dtype.
+        thorough: evaluate at all steps of the grid, also where a part of it decides.
         key: seed of the directions.
         batch_size: how many points are evaluated at once; None: from the size of a point.
-        memory: budget in bytes for the points evaluated at once.
+        memory: budget in bytes for the points evaluated at once; None: half of what the device has free.
+        devices: over which to spread the probes: devices of one kind, or how many of the local ones; None: all local
+            ones where the work is worth it.
+        checkpoint: a folder in which every finished part is kept, so that the same call goes on from there.
         progress: True for a bar on stderr, or a function that is called with (what, done, total).
         consistency: which identities that need no steps to test as well: None, those that cost less than the sweep;
             True, all that apply, also compiled code against uncompiled; False, those that the sweep itself tells.
@@ -49,9 +55,12 @@ class Settings:
     rtol: float | None = None
     directions: int | None = None
     steps: Sequence[float] | None = None
+    thorough: bool = False
     key: int = 0
     batch_size: int | None = None
-    memory: int = 2**31
+    memory: int | None = None
+    devices: int | Sequence[Any] | None = None
+    checkpoint: "str | os.PathLike[str] | Store | None" = None
     progress: bool | Callable[[str, int, int], None] | None = None
     consistency: bool | None = None
     locate: bool | None = None
@@ -71,14 +80,44 @@ class Settings:
         for name in ("consistency", "locate"):
             if (value := getattr(self, name)) not in (None, True, False):
                 raise ValueError(f"`{name}` must be True, False or None; got {value!r}")
+        if self.thorough not in (True, False):
+            raise ValueError(f"`thorough` must be True or False; got {self.thorough!r}")
         for name, least in (("directions", 1), ("batch_size", 3), ("memory", 1)):
             value = getattr(self, name)
             if value is not None and (
                 isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least
             ):
                 raise ValueError(f"`{name}` must be an integer of at least {least}; got {value!r}")
+        check_devices(self.devices)
+        if not isinstance(self.checkpoint, (str, os.PathLike, Store, types.NoneType)):
+            raise TypeError(f"`checkpoint` must be the path of a folder; got {type(self.checkpoint).__name__}")
         if isinstance(self.key, bool) or not isinstance(self.key, (int, np.integer)):
             raise TypeError(f"`key` must be an integer seed; got {type(self.key).__name__}")
+
+    def within(self, name: str) -> "Settings":
+        """The settings of one of several checks: its checkpoint has a folder of its own."""
+        if self.checkpoint is None:
+            return self
+        store = self.checkpoint if isinstance(self.checkpoint, Store) else Store(self.checkpoint)
+        return dataclasses.replace(self, checkpoint=store.within(name))
+
+
+def check_devices(devices: Any) -> None:
+    """Devices of one kind, or a number of them."""
+    if devices is None:
+        return
+    if isinstance(devices, (int, np.integer)) and not isinstance(devices, bool):
+        if not 1 <= devices <= len(jax.local_devices()):
+            raise ValueError(
+                f"`devices` must be between 1 and the {len(jax.local_devices())} that are here; got {devices}"
+            )
+        return
+    if not isinstance(devices, (list, tuple)) or not devices or not all(isinstance(d, jax.Device) for d in devices):
+        raise TypeError(f"`devices` must be a list of JAX's devices, or how many of the local ones; got {devices!r}")
+    if len(platforms := sorted({d.platform for d in devices})) > 1:
+        raise ValueError(f"`devices` must be of one kind; got {' and '.join(platforms)}. Check on each kind by itself")
+    if len(set(devices)) < len(devices):
+        raise ValueError(f"`devices` names a device more than once: {devices}")
 
 
 TRACED = (
@@ -310,7 +349,7 @@ def captured(*functions: Any) -> tuple[Same, ...]:
         if id(value) in seen:
             continue
         seen.add(id(value))
-        found.append(Same(value))
+        found.append(Same(contents_of(value)))
         if isinstance(value, np.ndarray):
             if value.dtype.kind in "biufc" and value.nbytes < 2**26:
                 found.append(Same(zlib.adler32(np.ascontiguousarray(value).view(np.uint8).data)))
@@ -319,8 +358,17 @@ def captured(*functions: Any) -> tuple[Same, ...]:
     return tuple(found)
 
 
+def contents_of(value: Any) -> Any:
+    """What tells one captured value from another: for containers whose entries are followed, how these are named."""
+    if type(value) is dict:
+        return f"dict of {', '.join(map(str, value))}"
+    return type(value).__name__ if type(value) in (list, tuple) else value
+
+
 def _inside(value: Any) -> list[Any]:
     """The values that one captured value leads to."""
+    if isinstance(value, Same):
+        return [value.value]
     if isinstance(value, types.FunctionType):
         if "site-packages" in value.__code__.co_filename:
             return []  # a library does not change between two checks

@@ -9,6 +9,7 @@ SLOPES = (2.0, 4.0, 6.0, 1.0)  # truncation orders that are looked for, in this 
 SLOPE_RUN = 3  # local slopes in a row that make an order: five points
 SLOPE_BAND = 0.1  # a local slope within this fraction of the order counts
 LEAP_AT_JUMP = 1e3  # from one step to the next, second differences of a smooth function grow by 4
+WIDEST, ENVELOPE = 7, 20  # the largest of so many second differences, and that of as many so many steps before
 KINK_GROWTH = 2.5  # and from a kink on by at least 3
 
 
@@ -83,18 +84,27 @@ def bend_orders(steps: np.ndarray, bend: np.ndarray, second: np.ndarray, noise: 
 
     And over the larger half of them, C / h at the smallest, and whether that is the smallest step of all. There C must
     stand above the noise as well as the sum of its sizes: the roundings of many outputs cancel in the one, and add up
-    in the other.
+    in the other. If it is the smallest, the exponent is no larger than that of the largest C over many steps: what
+    oscillates with the logarithm of h, as h sin(log h) does, has any exponent over a few.
     """
     above = bend > 20 * noise
     last = above.shape[1] - 1 - np.argmax(above[:, ::-1], axis=1)
     columns = np.clip(last[:, None] - np.arange(7), 0, None)
     logarithm = np.log2(np.maximum(np.take_along_axis(bend, columns, axis=1), np.finfo(float).tiny))
     seen = above.any(axis=1) & (last >= 6)
+    order = (logarithm[:, -1] - logarithm[:, 0]) / 6
+    at_once = seen & (last >= above.shape[1] - 2) & (np.abs(second) > 20 * noise)[:, -2:].any(axis=1)
+    apart = min(ENVELOPE, bend.shape[1] - WIDEST)
+    if apart >= WIDEST:
+        size = np.log2(np.maximum(bend, np.finfo(float).tiny))
+        near, far = size[:, -WIDEST:], size[:, -WIDEST - apart : bend.shape[1] - apart]
+        trend = (far.max(axis=1) - near.max(axis=1)) / apart
+        order = np.where(at_once & (trend < order), trend, order)
     return {
-        "bend_order": np.where(seen, (logarithm[:, -1] - logarithm[:, 0]) / 6, np.nan),
+        "bend_order": np.where(seen, order, np.nan),
         "bend_order_beyond": np.where(seen, (logarithm[:, -1] - logarithm[:, 3]) / 3, np.nan),
         "bend_size": np.where(seen, bend[np.arange(len(bend)), last] / steps[last], np.nan),
-        "bends_at_once": seen & (last >= above.shape[1] - 2) & (np.abs(second) > 20 * noise)[:, -2:].any(axis=1),
+        "bends_at_once": at_once,
     }
 
 

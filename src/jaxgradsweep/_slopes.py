@@ -8,11 +8,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxgradsweep._cache import kept
+from jaxgradsweep._claim import Claim
 from jaxgradsweep._compile import compiled
 from jaxgradsweep._interpreter import Place, inputs_of, line_of, program_of, run_with, steps_of
 from jaxgradsweep._pattern import nth
 from jaxgradsweep._reference import Leaves, attempted, gradient_of
-from jaxgradsweep._subject import Subject
+from jaxgradsweep._subject import Subject, structs_of
 from jaxgradsweep._tree import is_inexact
 
 MOST_PLACES = 4  # so many places of one operation are tried one by one
@@ -139,21 +141,44 @@ def blended(step: Any) -> Callable:
 
 def mistaken(subject: Subject) -> Iterator[tuple[str, str, Leaves]]:
     """Gradients with one operation's derivative wrong: which, what is wrong, and the leaves. One program for all."""
-    point, claim = subject.point, subject.claim
     try:
-        program = program_of(claim, point.moving, point.held)
+        places, lines = places_in(subject.claim, structs_of(subject.point))
     except Exception:
         return
+    if not places:
+        return
+    numbers = [place for found in places.values() for place in found]
+    run = _blended_program(subject.claim, tuple(numbers))
+    for name, found in places.items():
+        groups = [found, *([place] for place in found if 1 < len(found) <= MOST_PLACES)]
+        for number, (words, _) in enumerate(mistakes_of(name)):
+            for group in groups:
+                choices = np.zeros(len(numbers), np.int32)
+                choices[[numbers.index(place) for place in group]] = number + 1
+                which = PLAIN.get(name) or name
+                which = which if len(group) == len(found) else f"the {nth(found.index(group[0]) + 1)} {which}"
+                which += f" ({lines[group[0]]})" if len(group) == 1 and lines[group[0]] else ""
+                for leaves in attempted(functools.partial(_with_choices, run, choices), subject):
+                    yield which, words, leaves
+
+
+@kept
+def places_in(claim: Claim, structs: Any) -> tuple[dict[str, list[Place]], dict[Place, str | None]]:
+    """Where operations are whose derivatives people get wrong, by name, and their lines of code."""
     places: dict[str, list[Place]] = {}
     lines: dict[Place, str | None] = {}
-    for place, step, active in steps_of(program.jaxpr, inputs_of(point.moving, point.held)):
+    for place, step, active in steps_of(program_of(claim, *structs).jaxpr, inputs_of(*structs)):
         kinds = {v.aval.dtype for v in (*step.invars, *step.outvars) if is_inexact(v.aval)}
         if step.primitive.name in MISTAKES and any(active) and len(kinds) == 1:
             places.setdefault(step.primitive.name, []).append(place)
             lines[place] = line_of(step)
-    numbers = {place: i for i, place in enumerate(place for found in places.values() for place in found)}
-    if not numbers:
-        return
+    return places, lines
+
+
+@kept
+def _blended_program(claim: Claim, places: tuple[Place, ...]) -> Callable[..., Any]:
+    """The gradient as a function of which mistake is made at each place; 0 is none."""
+    numbers = {place: i for i, place in enumerate(places)}
 
     def gradient(moving: Any, held: Any, choices: Any) -> Any:
         def rule(step: Any, place: Place, values: Any) -> Any:
@@ -161,18 +186,7 @@ def mistaken(subject: Subject) -> Iterator[tuple[str, str, Leaves]]:
 
         return gradient_of(claim, functools.partial(run_with, rule))(moving, held)
 
-    run = compiled(claim, gradient)
-    for name, found in places.items():
-        groups = [found, *([place] for place in found if 1 < len(found) <= MOST_PLACES)]
-        for number, (words, _) in enumerate(mistakes_of(name)):
-            for group in groups:
-                choices = np.zeros(len(numbers), np.int32)
-                choices[[numbers[place] for place in group]] = number + 1
-                which = PLAIN.get(name, name)
-                which = which if len(group) == len(found) else f"the {nth(found.index(group[0]) + 1)} {which}"
-                which += f" ({lines[group[0]]})" if len(group) == 1 and lines[group[0]] else ""
-                for leaves in attempted(functools.partial(_with_choices, run, choices), subject):
-                    yield which, words, leaves
+    return compiled(claim, gradient)
 
 
 def _with_choices(run: Callable, choices: np.ndarray, moving: Any, held: Any) -> Any:

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxgradsweep._claim import Claim, outputs, widen_array
-from jaxgradsweep._probe import COMPONENT, LEAF, cotangents, pattern
+from jaxgradsweep._probe import COMPONENT, LEAF, cotangents, pattern, pattern_of
 from jaxgradsweep._tree import wide_dtype
 
 PER_STEP = ("difference", "forward", "backward", "bend", "roundoff")
@@ -24,8 +24,15 @@ def tangent(
     index: Any,
     seed: Any,
     span: Any = None,
+    shardings: Sequence[Any] = (),
 ) -> list[jax.Array]:
-    """The direction of one probe: zero but in the leaf that it moves."""
+    """The direction of one probe: zero but in the leaf that it moves; spread over devices as the leaves are."""
+    if shardings:
+        drawn = [pattern_of(x, seed, scale, index, span).on(x, own) for x, own in zip(moving, scales, strict=True)]
+        moved = [jnp.where(leaf == number, v, 0) for number, v in enumerate(drawn)]
+        return [
+            v if s is None else jax.lax.with_sharding_constraint(v, s) for v, s in zip(moved, shardings, strict=True)
+        ]
     sizes = [x.size for x in moving]
     drawn = pattern(seed, max(sizes), scale, index, span, jnp.asarray(sizes, jnp.int32)[leaf])
     return [drawn.on(x, own, leaf == number) for number, (x, own) in enumerate(zip(moving, scales, strict=True))]
@@ -60,27 +67,36 @@ def everywhere(moving: Sequence[jax.Array], scales: Sequence[jax.Array], seed: A
 
 
 def stencil(
-    claim: Claim, moving: Any, held: Any, out: Any, v: Any, u: Any, h: jax.Array, at_once: AtOnce
+    claim: Claim, moving: Any, held: Any, out: Any, v: Any, u: Any, h: jax.Array, at_once: AtOnce, zero: Any = None
 ) -> dict[str, jax.Array]:
     """Differences of phi over one chunk of steps, as the kind of claim needs them.
 
     `out` is F(x) as it comes with the claim: `apart` says how far phi(0) is from that. `undefined` is 1 where F(x) is
-    not finite.
+    not finite. `zero` is F(x) evaluated as the others are, if that is known; else it is evaluated along with them.
     """
-    measure = second_differences if claim.kind == "curvature" else differences
-    return measure(claim, moving, held, out, v, u, h, at_once)
+    if claim.kind == "curvature":
+        return second_differences(claim, moving, held, out, v, u, h, at_once)
+    return differences(claim, moving, held, out, v, u, h, at_once, zero)
+
+
+def centre(claim: Claim, moving: Any, held: Any, v: Any, h: jax.Array, at_once: AtOnce) -> list[jax.Array]:
+    """F(x), evaluated just as F(x + h v) is for the steps of a chunk: so that both round alike."""
+    y = at_once(lambda t: outputs(claim, displaced(moving, v, t), held), jnp.zeros(2 * len(h), h.dtype))
+    return [a[:1] for a in y]
 
 
 def differences(
-    claim: Claim, moving: Any, held: Any, out: Any, v: Any, u: Any, h: jax.Array, at_once: AtOnce
+    claim: Claim, moving: Any, held: Any, out: Any, v: Any, u: Any, h: jax.Array, at_once: AtOnce, known: Any
 ) -> dict[str, jax.Array]:
     """Differences of phi over one chunk of steps: element by element first, then projected on the cotangent."""
-    offsets = jnp.concatenate([jnp.zeros(1, h.dtype), h, -h])
 
     def at(t: jax.Array) -> list[jax.Array]:
         return outputs(claim, displaced(moving, v, t), held)
 
-    y = at_once(at, offsets)
+    sides = [h, -h] if known is not None else [jnp.zeros(1, h.dtype), h, -h]
+    y = at_once(at, jnp.concatenate(sides))
+    y = y if known is None else [jnp.concatenate([a, b]) for a, b in zip(known, y, strict=True)]
+    offsets = jnp.zeros(1, h.dtype)
     n, wide = len(h), wide_dtype()
     y = [widen_array(a, wide) for a in y]
     exact = [float(jnp.finfo(a.dtype).eps) for a in jax.eval_shape(at, offsets[0])]

@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -10,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxgradsweep._cache import kept
 from jaxgradsweep._claim import (
     MODES,
     Claim,
@@ -23,7 +23,7 @@ from jaxgradsweep._claim import (
 )
 from jaxgradsweep._program import Traits, traits
 from jaxgradsweep._request import captured, check_hessian, check_leaves, check_output, check_real, check_values
-from jaxgradsweep._tree import Point, Same, is_inexact, map_arrays, split, widen
+from jaxgradsweep._tree import Point, Same, is_inexact, map_arrays, split, wide_dtype, widen
 from jaxgradsweep._wording import NOT_TRACED, NOTES
 
 LITTLE = 1e5  # operations of one evaluation that run, compiled fast, in less time than it takes to compile well
@@ -127,15 +127,22 @@ def prepare(
     if kind == "curvature":
         check_real(point, '`via="function"`', '`via="gradient"`')
     try:
-        seen = inspect(claim, _shapes(point))
+        seen = inspect(claim, structs_of(point), wide_dtype())
     except NOT_TRACEABLE:
         claim, point = attempt(hold_static=True)
         try:
-            seen = inspect(claim, _shapes(point))
+            seen = inspect(claim, structs_of(point), wide_dtype())
         except NOT_TRACEABLE as error:
             error.add_note(NOT_TRACED)
             raise
-    claim, derivative, notes = seen.claim, seen.derivative, seen.notes
+    derivative, notes = seen.derivative, seen.notes
+    held = {
+        "fun": claim.fun,
+        "rule": seen.claim.rule and claim.rule,
+        "layout": claim.layout,
+        "captured": claim.captured,
+    }
+    claim = dataclasses.replace(seen.claim, **held)
     values: list[Any] = []
     if by_value:
         values = check_hessian(rule, point) if claim.of_hessian else check_values(rule, point)
@@ -173,7 +180,9 @@ class Inspection:
     notes: tuple[str, ...]
 
 
-def _shapes(point: Point) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+def structs_of(point: Point) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+    """Shapes and dtypes of what moves and of what is held fixed: what a program is traced with."""
+
     def shape(leaf: Any) -> Any:
         aval = jax.typeof(jnp.asarray(leaf)) if isinstance(leaf, (float, complex)) else leaf
         return jax.ShapeDtypeStruct(
@@ -183,9 +192,12 @@ def _shapes(point: Point) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
     return tuple(map(shape, point.moving)), tuple(map(shape, point.held))
 
 
-@functools.lru_cache(maxsize=64)
-def inspect(claim: Claim, shapes: Any) -> Inspection:
-    """Trace once, without computing: how to evaluate the claim, its outputs' shapes and its derivative's."""
+@kept
+def inspect(claim: Claim, shapes: Any, wide: Any) -> Inspection:
+    """Trace once, without computing: how to evaluate the claim, its outputs' shapes and its derivative's.
+
+    `wide` is the widest precision that is enabled: what is made inside has it.
+    """
     moving, held = list(shapes[0]), shapes[1]
     first, out = jax.make_jaxpr(lambda m, h: primal(claim, m, h), return_shape=True)(moving, held)
     check_output(claim, out)

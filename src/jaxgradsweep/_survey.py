@@ -1,7 +1,6 @@
 """Surveys: the same question at several points, of every term of a sum, or in two precisions, and one report of all."""
 
 import dataclasses
-import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -9,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxgradsweep._cache import kept
 from jaxgradsweep._examination import SEVERITY, examine
 from jaxgradsweep._probe import seed_words
 from jaxgradsweep._report import Part, Report
@@ -75,9 +75,10 @@ def check_second(fun: Callable, args: tuple[Any, ...], settings: Settings, via: 
     if via not in VIA:
         raise ValueError(f"`via` must be one of {', '.join(map(repr, VIA))}; got {via!r}")
     if via == "function":
-        return advised(survey("curvature", fun, args, settings=settings, **claim), "estimate_grad", OF_A_PRODUCT)
+        alone = survey("curvature", fun, args, settings=settings.within("function"), **claim)
+        return advised(alone, "estimate_grad", OF_A_PRODUCT)
     product = advised(survey("hvp", fun, args, settings=settings, **claim), "estimate_grad", OF_A_PRODUCT)
-    gradient = survey("grad", fun, args, settings=settings, **{**claim, "rule": None})
+    gradient = survey("grad", fun, args, settings=settings.within("gradient"), **{**claim, "rule": None})
     why = worst_finding(gradient).reason if gradient.findings else None
     summary = second_summary(gradient.verdict, why, product.verdict)
     parts = [Part(name="product", report=product), Part(name="gradient", report=gradient)]
@@ -115,7 +116,7 @@ def at_points(kind: str, fun: Callable, args: tuple[Any, ...], settings: Setting
         names = [f"points[{i}]" for i in range(len(points))]
     one = dataclasses.replace(settings, points=None)
     parts = [
-        Part(name=name, report=advised(survey(kind, fun, point, settings=one, **claim), "`points="))
+        Part(name=name, report=advised(survey(kind, fun, point, settings=one.within(name), **claim), "`points="))
         for name, point in zip(["args", *names], [args, *points], strict=True)
     ]
     reasons = [worst_finding(part.report).reason if part.report.findings else None for part in parts]
@@ -162,7 +163,7 @@ def perturbed(args: tuple[Any, ...], numbers: tuple[int, ...], key: int, count: 
 # ---- terms
 
 
-@functools.lru_cache(maxsize=256)
+@kept
 def term_of(fun: Same, name: Any, has_aux: bool) -> Callable:
     """One term of a sum as a function of its own; always the same object, so that its program is compiled once."""
 
@@ -186,7 +187,8 @@ def of_terms(
 
     def ask(name: Any, rule: Any) -> Report:
         term = term_of(Same(fun), name, has_aux)
-        return examine("grad", term, args, settings=settings, **{**known, "rule": rule})
+        within = settings.within(TOTAL if name is None else f"term {name}")
+        return examine("grad", term, args, settings=within, **{**known, "rule": rule})
 
     parts = [Part(name=str(name), report=ask(name, each[name])) for name in names]
     parts.append(Part(name=TOTAL, report=ask(None, each[None])))
@@ -218,7 +220,7 @@ def _looks_like(tree: Any, args: tuple[Any, ...], argnums: Any) -> bool:
     return jax.tree.structure(tree) == jax.tree.structure(point)
 
 
-@functools.lru_cache(maxsize=256)
+@kept
 def term_rule(rule: Same, name: Any) -> Callable:
     """The gradient of one term, from a rule that returns those of all; of the sum, for None."""
 
@@ -238,7 +240,7 @@ def in_both_precisions(
     """The formula in float64, the arithmetic as it ships, and how well the second agrees with the first."""
 
     def ask(dtype: str) -> Report:
-        return survey(kind, fun, args, settings=dataclasses.replace(settings, dtype=dtype), **claim)
+        return survey(kind, fun, args, settings=dataclasses.replace(settings, dtype=dtype).within(dtype), **claim)
 
     formula = ask("float64")
     refuses = formula.environment["dtype"] == "native"

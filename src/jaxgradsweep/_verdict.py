@@ -1,7 +1,7 @@
 """Verdicts: the opinions of the witnesses put together, one finding per leaf."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -18,6 +18,9 @@ ROUGH = (
     Reason.SCALES,
     Reason.NOISY_CLAIM,
 )  # open for what the function does, not for want of precision
+UNSETTLED = (
+    *(Reason.KINK, Reason.JUMP, Reason.SINGULAR, Reason.NOT_FINITE, Reason.SCALES, Reason.QUANTISED),
+)  # a claim that is right almost everywhere integrates back to the function, also where it has no derivative
 DOUBLE = 1e-10  # outputs of a coarser spacing are of a short precision
 FLOAT32 = 2.0**-28  # noise above this share of phi, and of rounded values, is that of float32
 
@@ -71,8 +74,32 @@ class Finding:
     evidence: dict[str, float | str]
 
 
+def not_measured(path: str, shape: tuple[int, ...], dtype: str) -> Finding:
+    """The finding of a leaf of which nothing is known, since the check was interrupted."""
+    nothing = dict.fromkeys(("claimed", "estimate", "error"), np.nan)
+    unbounded = dict.fromkeys(("uncertainty", "error_bound", "resolution", "tolerance"), np.inf)
+    verdict, reason = Verdict.UNRESOLVED, Reason.INTERRUPTED
+    return Finding(
+        path=path,
+        shape=shape,
+        dtype=dtype,
+        verdict=verdict,
+        reason=reason,
+        **nothing,
+        **unbounded,
+        slope=None,
+        slope_error=None,
+        crossover=None,
+        noise=None,
+        advice=advice_for(verdict, reason, {}),
+        probes=(),
+        probe=-1,
+        evidence={},
+    )
+
+
 def judge(
-    names: tuple[Sequence[str], Sequence[tuple[int, ...]], Sequence[str]],
+    names: Mapping[int, tuple[str, tuple[int, ...], str]],
     sweep: Sweep,
     fit: Fit,
     weighing: Weighing,
@@ -81,9 +108,12 @@ def judge(
     *,
     alone: bool,
 ) -> list[Finding]:
-    """One finding per leaf: the opinions of its probes put together. `alone`: F is a single number."""
+    """One finding per leaf: the opinions of its probes put together. `alone`: F is a single number.
+
+    `names` has path, shape and dtype of each leaf.
+    """
     findings = []
-    for leaf, (path, shape, dtype) in enumerate(zip(*names, strict=True)):
+    for leaf, (path, shape, dtype) in names.items():
         rows = np.flatnonzero(sweep.leaf == leaf)
         verdict, reason, row = _decide(rows, sweep, weighing, identity, criteria, alone)
         findings.append(
@@ -108,7 +138,7 @@ def _guilty(i: int, weighing: Weighing, identity: Identity | None, criteria: Cri
             plain = abs(weighing.error[i]) > criteria.noisy_claim * weighing.scale[i]
             return opinion if plain else Opinion.OPEN, Reason.NOISY_CLAIM
         return Opinion.OPEN, Reason.SCALES
-    settles = reason not in (Reason.KINK, Reason.JUMP, Reason.NOT_FINITE, Reason.SCALES, Reason.QUANTISED)
+    settles = reason not in UNSETTLED
     if opinion is Opinion.OPEN and settles and identity.pooled[i] != Opinion.OPEN:
         together = Opinion(identity.pooled[i])
         return together, Reason.IDENTITY if together is Opinion.FOR else Reason.MISMATCH

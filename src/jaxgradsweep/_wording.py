@@ -45,6 +45,7 @@ class Reason(enum.Enum):
     DIRECTIONS = "independent directions do not agree with each other"
     NOT_FINITE = "the function is not finite at the point, or on one side of it"
     NONDETERMINISTIC = "two evaluations at the same point differ"
+    INTERRUPTED = "the check was interrupted before this leaf was decided"
 
     def __str__(self) -> str:
         return self.name
@@ -227,9 +228,28 @@ def _short(value: float) -> str:
     return f"{mantissa}e{int(power)}"
 
 
+WAITS = (
+    "process {index} of {processes} has waited {seconds:.0f} s for what the others measure. If one of them has ended, "
+    "JAX ends this one after the `heartbeat_timeout_seconds` of `jax.distributed.initialize`; with `checkpoint=` the "
+    "next start goes on from what is measured"
+)
+NO_ANSWER = (
+    "process {index} of {processes} waited for what the others have measured, and did not get it: a process has ended, "
+    "or the connection is lost ({error}). Start all of them again; with `checkpoint=` each keeps what it has measured"
+)
+OTHER_FAILED = "process {process} raised an error while it measured its part of the probes: see its own output"
+OTHER_CHECK = (
+    "the checkpoint in {folder} belongs to another check, and its measurements cannot be used for this one ({differing}"
+    "). Choose another folder, or remove that one"
+)
+UNREADABLE_MANIFEST = "the checkpoint's {path} cannot be read ({error}): choose another folder, or remove that one"
+CORRUPT = "{path} is damaged and was left out; what it held is measured again ({error})"
 WRONG_ARE = "wrong: {pattern}"
 NO_PATTERN = "{count} of {total:,} components are wrong, without a pattern that is known here"
 STOPPED = "the search ended with its budget: there may be more. `locate=True` looks for all"
+RELATIVE_ERROR = (
+    "relative error: claimed less measured along a random direction, over the root sum of squares of its terms"
+)
 HOLD = "identities that hold to rounding:"
 BROKEN = "{law} is broken by {off}"
 LIMIT = "an error above {limit} would have been seen"
@@ -308,6 +328,9 @@ ADVICE = {
     Reason.NONDETERMINISTIC: (
         "Pass random keys and state as arguments, so that equal arguments give equal values; a derivative of a "
         "function that changes between calls has no meaning."
+    ),
+    Reason.INTERRUPTED: (
+        "Run the check again and let it end. With `checkpoint=` it goes on from what is measured already."
     ),
     Reason.MISMATCH: (
         "The ratio of claim to measured derivative changes with the direction, so that single components or terms are "
@@ -434,5 +457,8 @@ NOTES = {
     "no adjoint": "the adjoint identity needs forward and reverse mode, and this function has one of them only",
     "batch": "the function gives other values in a batch of points than alone; its points were evaluated one after the "
     "other",
+    "one device": "the function calls out of JAX, or uses several devices by itself: its probes were not spread over "
+    "devices",
+    "partial": "the check was interrupted: leaves that were not decided by then are undecided",
     "reach": "the function raises an error at steps above {step:.2g}; the steps below were used",
 }

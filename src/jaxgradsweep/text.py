@@ -6,7 +6,8 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
-from jaxgradsweep._remedy import ABOUT_ALL, NO_CAUSE, OTHERS_RIGHT
+from jaxgradsweep._locate import Blame
+from jaxgradsweep._remedy import ABOUT_ALL, NO_CAUSE, ONE_RATIO, OTHERS_RIGHT, RATIOS_FROM
 from jaxgradsweep._report import TOTAL, Report
 from jaxgradsweep._verdict import Finding
 from jaxgradsweep._wording import (
@@ -17,6 +18,7 @@ from jaxgradsweep._wording import (
     MEASURED_IS_BETTER,
     NO_PATTERN,
     NOTHING_PROBED,
+    RELATIVE_ERROR,
     STOPPED,
     WRONG_ARE,
     Law,
@@ -31,6 +33,7 @@ MOST_NAMES = 6  # leaves named in one sentence
 LONGEST_NAME = 100  # columns of a leaf's name in a sentence
 MOST_BLAMED = 3  # wrong components of a leaf that are spelled out
 MOST_BLURRED = 1e3  # a ratio is shown where the estimate is so many times its uncertainty
+SHARED = 0.2  # and named where so large a part of the wrong components has it
 SHORTEST_PATH = 16  # columns that a leaf's name keeps, whatever else the table holds
 
 # Where there is no derivative at the point, how finely it could have been measured says nothing.
@@ -45,7 +48,7 @@ IDENTITY = {
 }
 
 _COLUMNS = ("leaf", "shape", "verdict", "reason", "relative error", "limit", "slope", "crossover")
-_NUMBER_COLUMNS = ("directional derivative of", "claimed", "estimated", "claimed / estimated, every direction")
+_NUMBER_COLUMNS = ("directional derivative of", "claimed", "measured", "claimed / measured, every direction")
 _PART_COLUMNS = ("check", "verdict", "leaf", "reason", "relative error", "limit")
 _BLAME_COLUMNS = ("component", "claimed", "measured", "claimed / measured")
 _LAW_COLUMNS = ("identity", "which says", "holds", "off by", "rounding")
@@ -132,6 +135,7 @@ def verdict_line(report: Report) -> str:
         largest = max(abs(finding.error) for finding in off)
         line += f"; {MEASURABLY_OFF.format(error=number(largest), leaves=_names(off))}"
     line += _broken(report)
+    line += f"; partial, since it was interrupted: {partial}" if (partial := report.environment.get("partial")) else ""
     return textwrap.fill(line, VERDICT_WIDTH, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
 
 
@@ -278,8 +282,10 @@ def _left_out(report: Report) -> str:
 
 def _explanations(report: Report) -> list[str]:
     explained = {cause.path for cause in report.causes}  # what a cause says is more than what holds of any mistake
+    explained |= {blame.path for blame in report.blame}  # and so is what was measured of its components
     told = [finding for finding in report.findings if finding.advice and finding.path not in explained]
     return [
+        textwrap.fill(RELATIVE_ERROR, WIDTH) if report.verdict is Verdict.WRONG else "",
         _why(report),
         _likely(report),
         _section("what to do", ((finding.advice, finding) for finding in told)),
@@ -329,11 +335,23 @@ def _likely(report: Report) -> str:
     wrong = [finding for finding in report.findings if finding.verdict is Verdict.WRONG]
     others = [finding for finding in report.findings if finding.verdict is Verdict.CORRECT]
     alone = len(wrong) == 1 and len(others) == len(report.findings) - 1 > 0
-    if causes and alone and not {cause.name for cause in report.causes} & set(ABOUT_ALL):
-        said.append(OTHERS_RIGHT.format(leaves=_names(wrong), it=_names(wrong)))
     if report.blame and not causes:
-        said = [NO_CAUSE]
+        said = [f"{leaf_name(blame.path)}: {NO_CAUSE.format(ratios=_spread(blame))}" for blame in report.blame]
+    if said and alone and not {cause.name for cause in report.causes} & set(ABOUT_ALL):
+        said.append(OTHERS_RIGHT.format(leaves=_names(wrong), it=_names(wrong)))
     return _items("likely cause", said)
+
+
+def _spread(blame: Blame) -> str:
+    """The ratios of claimed to measured components: those that several share, or from where to where they go."""
+    wrong = blame.wrong & (np.abs(blame.seen_estimate) > MOST_BLURRED * blame.seen_uncertainty)
+    ratios = np.real(blame.seen_claimed[wrong] / blame.seen_estimate[wrong])
+    if not len(ratios):
+        return "the measured ones are zero, or too small to tell a ratio"
+    values, counts = np.unique([float(f"{ratio:.5e}") for ratio in ratios], return_counts=True)
+    shared = [i for i in np.argsort(-counts, kind="stable")[:2] if counts[i] >= max(2, SHARED * len(ratios))]
+    said = [ONE_RATIO.format(value=values[i], count=counts[i], total=len(ratios)) for i in shared]
+    return ", and ".join(said) or RATIOS_FROM.format(least=ratios.min(), most=ratios.max())
 
 
 def _identities(report: Report) -> list[str]:
@@ -353,7 +371,8 @@ def _identities(report: Report) -> list[str]:
         )
         for law in told
     ]
-    broken = [f"{law.law.name.lower()}: {law.advice}" for law in told if not law.holds]
+    known = {Law.LINEARITY, Law.ADJOINT} if report.causes else set()  # a cause says more
+    broken = [f"{law.law.name.lower()}: {law.advice}" for law in told if not law.holds and law.law not in known]
     return ["\n".join(_table(_LAW_COLUMNS, rows, (3, 4))), _items("where an identity is broken", broken)]
 
 
@@ -427,7 +446,8 @@ def _footer(report: Report) -> str:
         known["dtype"] += f" ({', '.join(dict.fromkeys(finding.dtype for finding in report.findings))})"
     if report.kind == "hvp" and "mode" in report.environment:
         known["mode"] = report.environment["mode"]
-    words = [f"{report.evaluations:,} evaluations of the function", *dict.fromkeys(known.values())]
+    part = f" (at {report.environment['steps']} steps)" if "steps" in report.environment else ""
+    words = [f"{report.evaluations:,} evaluations of the function{part}", *dict.fromkeys(known.values())]
     return _printable(", ".join(words))
 
 

@@ -164,3 +164,57 @@ def _(dtype):
         return jnp.sum(x**2) + 1e-6 * chaos
 
     return fun, (jnp.array([0.3, 0.7], dtype),)
+
+
+def kept_finite(shape):
+    """`sum(shape(|x|))` with 0 where x is 0, as people write it to have no NaN: JAX's gradient is 0 there."""
+
+    def make(dtype):
+        def fun(x):
+            inside = jnp.where(x == 0, 1, jnp.abs(x))
+            return jnp.sum(jnp.where(x == 0, 0, shape(inside)))
+
+        return fun, (jnp.array([0, 0.3, 1], dtype),)
+
+    return make
+
+
+EVEN = {
+    "root": jnp.sqrt,
+    "power_09": lambda a: a**0.9,
+    "power_099": lambda a: a**0.99,
+    "entropy": lambda a: a * jnp.log(a),
+    "logarithm": jnp.log,
+    "reciprocal": lambda a: 1 / a,
+    "log_periodic": lambda a: a * jnp.sin(jnp.log(a)),
+}
+for name, shape in EVEN.items():  # what is even in h cancels in every central difference
+    CASES.add(f"found.even_{name}", kept_finite(shape), FAMILY, kind="kink",
+              reasons=frozenset({"SINGULAR", "KINK", "JUMP"}))  # fmt: skip
+CASES.add("found.even_power_13", kept_finite(lambda a: a**1.3), FAMILY, undecidable=(F32,))
+
+
+@CASES.case("found.root_at_0_claimed_flat", FAMILY, kind="kink", reasons=frozenset({"SINGULAR"}))
+def _(dtype):
+    return lambda x: jnp.sum(jnp.sqrt(jnp.abs(x))), (jnp.zeros(1, dtype),), lambda x: 0 * x
+
+
+def raising_beyond(edge):
+    """`sum(exp(x))`, which raises where a component lies beyond an edge."""
+
+    def host(x):
+        if np.any(np.asarray(x) > edge):
+            raise ValueError(f"beyond {edge}")
+        return np.exp(np.asarray(x))
+
+    @jax.custom_vjp
+    def guarded(x):
+        return jax.pure_callback(host, jax.ShapeDtypeStruct(x.shape, x.dtype), x, vmap_method="expand_dims")
+
+    guarded.defvjp(lambda x: (guarded(x), x), lambda x, u: (u * jnp.exp(x),))
+    return lambda dtype: (lambda x: jnp.sum(guarded(x)), (jnp.array([1.0, 0.3], dtype),))
+
+
+CASES.add("found.raises_beyond_2", raising_beyond(2.0), FAMILY, modes=("rev",))
+CASES.add("found.raises_close_by", raising_beyond(1 + 1e-3), FAMILY, modes=("rev",), undecidable=(F32,))
+CASES.add("found.raises_1e-7_away", raising_beyond(1 + 1e-7), FAMILY, modes=("rev",), dtypes=(F64,))

@@ -1,0 +1,58 @@
+"""How much memory a check may take, and how many points at once fit into it."""
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+
+SHARE = 0.5  # of what the device has free
+UNKNOWN = 2**31  # where the device does not tell
+CHUNKS = (8, 5, 4, 2, 1)  # steps evaluated at once: 17 points were the fastest on a CPU, and half of the first steps
+
+
+def allowance(memory: int | None, device: Any) -> int:
+    """The bytes that a check may take on a device: those asked for, or a share of those that are free."""
+    if memory is not None:
+        return memory
+    stats = device.memory_stats()  # None on a CPU
+    if stats and "bytes_limit" in stats:
+        return int(SHARE * (stats["bytes_limit"] - stats.get("bytes_in_use", 0)))
+    try:
+        return int(SHARE * os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+    except (ValueError, OSError, AttributeError):  # not on every system
+        return UNKNOWN
+
+
+def size_of(leaves: Sequence[Any]) -> int:
+    """Bytes of some arrays."""
+    return sum(int(np.size(leaf)) * jnp.result_type(leaf).itemsize for leaf in leaves)
+
+
+def chunk_of_steps(moving: Sequence[Any], batch_size: int | None, memory: int) -> int:
+    """How many steps to evaluate at once: each takes two points, and x itself comes along in every chunk.
+
+    A point and its direction take twice the size of the leaves; what the function itself needs is not known yet.
+    """
+    limit = CHUNKS[0] if batch_size is None else (batch_size - 1) // 2
+    limit = min(limit, (memory // max(2 * size_of(moving), 1) - 1) // 2)
+    return next((chunk for chunk in CHUNKS if chunk <= limit), 1)
+
+
+def smaller_chunk(chunk: int, needed: int, allowed: int) -> int | None:
+    """The chunk to try where one needs more than is allowed; None where a single step does."""
+    return next((c for c in CHUNKS if c < chunk and c <= chunk * allowed / needed), 1) if chunk > 1 else None
+
+
+class TooLarge(ValueError):
+    """A check does not fit into the memory that it may take."""
+
+
+def too_large(needed: int, allowed: int, moving: Sequence[Any]) -> TooLarge:
+    """The error for a check that does not fit."""
+    return TooLarge(
+        f"one evaluation of the function, with one direction, needs {needed:,} bytes beside the {size_of(moving):,} of "
+        f"the leaves that move, and `memory` allows {allowed:,}. Free some, allow more, spread the leaves over several "
+        "devices, or check a smaller example"
+    )
