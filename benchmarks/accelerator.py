@@ -124,16 +124,18 @@ here and in a process with `JAX_PLATFORMS=cpu`. The same verdict: {equal} of {le
 
 # -------------------------------------------------------------------------------------------------------- speed
 
-EXAMPLES = 1024
+EXAMPLES, QUICK_EXAMPLES = 1024, 64
 PEAK_SIZES = (1024, 2048, 4096, 8192)  # of square matrices: the best counts
 
 
-def perceptron(sizes: tuple[int, ...], dtype: Any, precision: str) -> tuple[Callable, tuple[Any, ...], float]:
+def perceptron(
+    sizes: tuple[int, ...], examples: int, dtype: Any, precision: str
+) -> tuple[Callable, tuple[Any, ...], float]:
     """A loss whose matmuls name their own precision, its arguments, and the FLOP of one evaluation."""
     random = np.random.default_rng(0)
     pairs = list(itertools.pairwise(sizes))
     point = [jnp.asarray(random.normal(size=pair) / np.sqrt(pair[0]), dtype) for pair in pairs]
-    inputs, wanted = (jnp.asarray(random.normal(size=(EXAMPLES, size)), dtype) for size in (sizes[0], sizes[-1]))
+    inputs, wanted = (jnp.asarray(random.normal(size=(examples, size)), dtype) for size in (sizes[0], sizes[-1]))
 
     def loss(point: Any, inputs: Any, wanted: Any) -> Any:
         signal = inputs
@@ -141,7 +143,7 @@ def perceptron(sizes: tuple[int, ...], dtype: Any, precision: str) -> tuple[Call
             signal = jnp.matmul(jnp.tanh(signal) if layer else signal, weights, precision=precision)
         return jnp.mean((signal - wanted).astype(jnp.promote_types(dtype, jnp.float32)) ** 2)
 
-    return loss, (point, inputs, wanted), 2.0 * EXAMPLES * sum(a * b for a, b in pairs)
+    return loss, (point, inputs, wanted), 2.0 * examples * sum(a * b for a, b in pairs)
 
 
 def wall(fun: Callable[[], Any], times: int) -> float:
@@ -169,7 +171,7 @@ def speed_row(dtype: Any, precision: str, quick: bool) -> list[str]:
     name, times = jnp.dtype(dtype).name, 3 if quick else 7
     sizes = (128, 256, 256, 16) if quick else (1024, 2048, 2048, 1024)
     with jax.enable_x64(name == "float64"):
-        loss, args, flop = perceptron(sizes, dtype, precision)
+        loss, args, flop = perceptron(sizes, QUICK_EXAMPLES if quick else EXAMPLES, dtype, precision)
         if args[1].dtype != dtype:
             return [name, precision, "not available", *["-"] * 7]
         settings: dict[str, Any] = {"dtype": "float64" if name == "float64" else "native", "locate": False}
@@ -209,12 +211,14 @@ def speed_section(quick: bool, write: bool) -> None:
         "dtype", "matmul precision", "verdict", "evaluations", "warm check, ms", "an evaluation, ms",
         "check / (evaluations x evaluation)", "achieved, GFLOP/s", "best matmul, GFLOP/s", "of the peak",
     ]  # fmt: skip
+    examples = QUICK_EXAMPLES if quick else EXAMPLES
     body = f"""
-On {device_in_words()}. A warm check of JAX's own gradient of a tanh network with {EXAMPLES} examples (`locate=False,
+On {device_in_words()}. A warm check of JAX's own gradient of a tanh network with {examples} examples (`locate=False,
 consistency=False, thorough=True`) against the compiled function at the point, by itself. Achieved is what the matmuls
 of all its evaluations take, over the time of the whole check; the best matmul is that of square matrices, in the same
 precision. Checks run matmuls at the highest precision; here every matmul of the function names its own, which overrides
-that. float64 is checked by default, all others with `dtype="native"`. Medians of {3 if quick else 7}.
+that. float64 is checked by default, all others with `dtype="native"`. A verdict with the reason IDENTITY has also
+integrated the gradient along segments, which is no evaluation. Medians of {3 if quick else 7}.
 
 {table(header, rows)}
 """

@@ -90,6 +90,7 @@ def test_a_weak_value_that_is_gone_equals_nothing_but_itself():
 @pytest.mark.parametrize("value", [3, "text", (1, 2), None, len])
 def test_a_value_that_cannot_be_referred_to_weakly_is_held(value):
     assert Weak(value).value is value
+    assert Weak(value) == Weak(value)
 
 
 def test_a_list_that_changes_between_two_checks_is_seen():

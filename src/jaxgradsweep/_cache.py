@@ -7,6 +7,7 @@ function that nobody else holds goes with all that was compiled for it; a bound 
 import collections
 import dataclasses
 import functools
+import sys
 import threading
 import weakref
 from collections.abc import Callable
@@ -22,23 +23,28 @@ class Weak(Same):
 
     def __init__(self, value: Any) -> None:
         try:
-            reference = weakref.WeakMethod(value) if is_method(value) else weakref.ref(value)
+            reference, held = (weakref.WeakMethod(value) if is_method(value) else weakref.ref(value)), None
         except TypeError:  # a number, a string, a container
-            reference = functools.partial(_itself, value)
-        vars(self).update(reference=reference, hash=hash(Same(value)))
+            reference, held = None, value
+        vars(self).update(reference=reference, held=held, hash=hash(Same(value)))
 
     @property
     def value(self) -> Any:  # pyright: ignore[reportIncompatibleVariableOverride]
         """The value; None where it is gone."""
-        return vars(self)["reference"]()
+        reference = vars(self)["reference"]
+        return vars(self)["held"] if reference is None else reference()
+
+    @property
+    def gone(self) -> bool:
+        """Whether the value does not exist any more."""
+        return vars(self)["reference"] is not None and self.value is None
 
     def __eq__(self, other: object) -> bool:
         if self is other:
             return True
         if not isinstance(other, Weak) or hash(self) != hash(other):
             return False
-        here, there = Same(self.value), Same(other.value)
-        return here == there and here.value is not None
+        return not self.gone and not other.gone and Same(self.value) == Same(other.value)
 
     def __hash__(self) -> int:
         return vars(self)["hash"]
@@ -50,10 +56,6 @@ class Weak(Same):
             return weakref.ref(value.__self__ if is_method(value) else value, lambda _: then())
         except TypeError:
             return None
-
-
-def _itself(value: Any) -> Any:
-    return value
 
 
 def is_method(value: Any) -> bool:
@@ -102,6 +104,8 @@ def kept(build: Callable[..., Any]) -> Callable[..., Any]:
     lock = threading.RLock()  # a collection of garbage may call `forget` at any time, in any thread
 
     def forget(key: Key) -> None:
+        if sys.is_finalizing():  # nothing is to be compared any more
+            return
         with lock:
             entries.pop(key, None)
 

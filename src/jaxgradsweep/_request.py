@@ -367,7 +367,7 @@ def contents_of(value: Any) -> Any:
 
 def _inside(value: Any) -> list[Any]:
     """The values that one captured value leads to."""
-    if isinstance(value, Same):
+    if isinstance(value, Same):  # what functions of our own hold of the user's
         return [value.value]
     if isinstance(value, types.FunctionType):
         if "site-packages" in value.__code__.co_filename:
