@@ -413,11 +413,12 @@ def coarse_answers() -> Callable[[str, bool], judgement.Outcome]:
 
 def coarse_section(every: int, write: bool) -> None:
     names = [name for name, case in corpus.load().items() if F64 in case.dtypes][::every]
-    asked = judgement.Worker(coarse_answers, patience=300)
+    asked = judgement.Worker(coarse_answers, patience=120)
     told: dict[str, list[Any]] = {}
     try:
         for name in names:
-            told[name] = [asked.ask(name, thorough) for thorough in (False, True)]
+            told[name] = [asked.ask(name, False)]
+            told[name] += [asked.ask(name, True)] if told[name][0].verdict != judgement.NOT_RUN else []
             print(name, *((each.verdict, getattr(each, "evaluations", 0)) for each in told[name]), flush=True)
     finally:
         asked.stop()

@@ -278,10 +278,11 @@ assert uncertainty < best_of_all / 5
 
 # %% [markdown]
 # The error bar is honest, and smaller than the error of the best single step: the one that you could only pick if you
-# knew the answer. Now the check: is the gradient that JAX computes right?
+# knew the answer. Now the check: is the gradient that JAX computes right? By default 16 of the 40 steps decide that,
+# since they clearly can; `thorough=True` asks for all, to see the whole sweep.
 
 # %%
-right = jgs.check_grad(f, (1.0,))
+right = jgs.check_grad(f, (1.0,), thorough=True)
 print(right)
 assert right.verdict is jgs.Verdict.CORRECT
 assert right.resolution < 1e-11
@@ -474,7 +475,7 @@ digits = [-np.log10(abs(two_sided(near_a_kink, 1.0, h) - slope) / slope) for h i
 assert 2.9 < digits[0] < 3.5
 assert digits[1] > 8
 
-aside = jgs.check_grad(near_a_kink, (1.0,))
+aside = jgs.check_grad(near_a_kink, (1.0,), thorough=True)
 assert aside.verdict is jgs.Verdict.CORRECT
 assert aside.resolution < 1e-8
 aside.plot()
@@ -502,7 +503,7 @@ def float32_inside(x):
 
 
 native = jgs.check_grad(f, (np.float32(1),), dtype="native")
-inside = jgs.check_grad(float32_inside, (1.0,))
+inside = jgs.check_grad(float32_inside, (1.0,), thorough=True)
 
 looks = {
     "float64": (right, {"color": BLUE, "marker": "o"}, "--"),

@@ -104,7 +104,7 @@ def kept(build: Callable[..., Any]) -> Callable[..., Any]:
     lock = threading.RLock()  # a collection of garbage may call `forget` at any time, in any thread
 
     def forget(key: Key) -> None:
-        if sys.is_finalizing():  # nothing is to be compared any more
+        if sys is None or sys.is_finalizing():  # nothing is to be compared any more
             return
         with lock:
             entries.pop(key, None)

@@ -29,14 +29,20 @@ class Program:
     def __init__(self, fun: Callable, options: dict[str, Any] | None) -> None:
         self.fun, self.options = fun, options
         self.known: dict[Any, Any] = {}
+        self.needs: dict[int, int] = {}
 
     def __call__(self, *given: Any) -> Any:
         return self.compiled(given)(*given)
 
     def working_memory(self, given: tuple[Any, ...]) -> int:
         """The bytes that a call takes beside its arguments and results; 0 where the compiler does not tell."""
-        told = self.compiled(given).memory_analysis()
-        return 0 if told is None else max(0, int(told.temp_size_in_bytes - told.output_size_in_bytes))
+        code = self.compiled(given)
+        if id(code) not in self.needs:
+            told = code.memory_analysis()
+            self.needs[id(code)] = (
+                0 if told is None else max(0, int(told.temp_size_in_bytes - told.output_size_in_bytes))
+            )
+        return self.needs[id(code)]
 
     def compiled(self, given: tuple[Any, ...]) -> Any:
         """The code for arguments like these."""

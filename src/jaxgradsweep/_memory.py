@@ -9,6 +9,7 @@ import numpy as np
 
 SHARE = 0.5  # of what the device has free
 UNKNOWN = 2**31  # where the device does not tell
+MAPPED = 2**24  # on a CPU, larger arrays are new pages at each use, and cost more than what is computed with them
 CHUNKS = (8, 5, 4, 2, 1)  # steps evaluated at once: 17 points were the fastest on a CPU, and half of the first steps
 
 
@@ -30,12 +31,15 @@ def size_of(leaves: Sequence[Any]) -> int:
     return sum(int(np.size(leaf)) * jnp.result_type(leaf).itemsize for leaf in leaves)
 
 
-def chunk_of_steps(moving: Sequence[Any], batch_size: int | None, memory: int) -> int:
+def chunk_of_steps(moving: Sequence[Any], batch_size: int | None, memory: int, largest: int | None = None) -> int:
     """How many steps to evaluate at once: each takes two points, and x itself comes along in every chunk.
 
-    A point and its direction take twice the size of the leaves; what the function itself needs is not known yet.
+    A point and its direction take twice the size of the leaves; what the function itself needs is not known yet. No
+    leaf of all points together is to be larger than `largest`, unless so many points are asked for.
     """
     limit = CHUNKS[0] if batch_size is None else (batch_size - 1) // 2
+    if largest is not None and batch_size is None:
+        limit = min(limit, (largest // max(max(map(size_of, ([leaf] for leaf in moving)), default=1), 1) - 1) // 2)
     limit = min(limit, (memory // max(2 * size_of(moving), 1) - 1) // 2)
     return next((chunk for chunk in CHUNKS if chunk <= limit), 1)
 

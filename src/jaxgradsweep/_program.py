@@ -31,6 +31,7 @@ class Traits:
         iterates: whether it has a loop that floating numbers end, or calls out: its values may move by jumps.
         claim_is_shorter: whether the claim computes in a lower precision than the function does.
         unsteady: whether Python draws other numbers each time it runs the function.
+        convolves: whether it has convolutions.
         spreads: whether it uses several devices by itself.
         work: about how many operations it takes to evaluate both.
     """
@@ -42,6 +43,7 @@ class Traits:
     iterates: bool
     claim_is_shorter: bool
     unsteady: bool
+    convolves: bool
     spreads: bool
     work: float
 
@@ -70,6 +72,7 @@ def traits(program: Any, again: Any, claimed: Any, moving: int, bits: int) -> Tr
         iterates=outside or any(map(ends_on_a_number, equations(program))),
         claim_is_shorter=claimed is not None and least(claimed) < inner,
         unsteady=not same_constants(again, program),
+        convolves="conv_general_dilated" in known,
         spreads=not known.isdisjoint(SPREADING),
         work=np.inf if outside else work(program) + (0 if claimed is None else work(claimed)),
     )

@@ -27,7 +27,7 @@ from jaxgradsweep._kernel import (
     segment_program,
     sweep_program,
 )
-from jaxgradsweep._memory import allowance, chunk_of_steps, smaller_chunk, too_large
+from jaxgradsweep._memory import MAPPED, allowance, chunk_of_steps, smaller_chunk, too_large
 from jaxgradsweep._probe import MAX_STEPS, WORDS, Probes
 from jaxgradsweep._progress import Tick
 from jaxgradsweep._request import Settings
@@ -78,7 +78,9 @@ class Runner:
         self.arrays = placed(subject.arrays, self.placement, settings.devices)
         device = self.placement.devices[0] if self.placement.devices else jax.local_devices()[0]
         self.allowed = allowance(settings.memory, device)
-        self.chunk = chunk_of_steps(subject.point.moving, settings.batch_size, self.allowed)
+        self.chunk = chunk_of_steps(
+            subject.point.moving, settings.batch_size, self.allowed, largest_for(subject, device)
+        )
         self.evaluations = 0
 
     def sweep(self, claim: Claim, probes: Probes, steps: np.ndarray, what: str | None = None) -> Found:
@@ -173,6 +175,14 @@ def opened(subject: Subject, settings: Settings) -> Store | None:
         store = store.within(f"process {jax.process_index()}")
     store.open(manifest_of(subject, settings))
     return store
+
+
+def largest_for(subject: Subject, device: Any) -> int | None:
+    """The largest that a leaf of all points together should be.
+
+    On a CPU, convolutions with a kernel of each point's own are slow: such points are evaluated one after the other.
+    """
+    return None if device.platform != "cpu" else 0 if subject.traits.convolves else MAPPED
 
 
 def nodes_at_once(chunk: int) -> int:

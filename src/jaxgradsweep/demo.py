@@ -60,7 +60,7 @@ def main(out: Path, stream: TextIO) -> int:
         print_one_step(console, one_step)
 
         stage("sweeping over many steps")
-        right = jgs.check_grad(network.loss, scene.point, grad=network.gradient)
+        right = jgs.check_grad(network.loss, scene.point, grad=network.gradient, thorough=True)
         print_truth(console, right, one_step)
 
         wrong = {}
