@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+MATRICES = 2**31  # bytes that a Hessian, its estimate and its error bars may take by default
 ROWS = 2000  # entries that are fitted at once
 WORST = 3  # entries that a report spells out
 BARS = 3.0  # an entry is off that misses by more than so many error bars, and by more than the tolerance
@@ -131,7 +132,7 @@ def check_hessian(
     numbers, single = check_args(args, argnums)
     point = split(args, numbers, single=single)
     check_real(point, "`check_hessian`", "`check_hvp`")
-    check_hessian_size(point, allowance(known.memory, jax.local_devices()[0]))
+    check_hessian_size(point, MATRICES if known.memory is None else known.memory)
     product = product_of(Same(hessian), numbers, single) if callable(hessian) else hessian
     report = check_second(fun, args, known, "gradient", argnums=argnums, rule=product, has_aux=has_aux)
 
