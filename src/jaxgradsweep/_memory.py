@@ -1,14 +1,14 @@
 """How much memory a check may take, and how many points at once fit into it."""
 
-import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 
 SHARE = 0.5  # of what the device has free
-UNKNOWN = 2**31  # where the device does not tell
+UNKNOWN = 2**32  # where the system does not tell
 MAPPED = 2**24  # on a CPU, larger arrays are new pages at each use, and cost more than what is computed with them
 CHUNKS = (8, 5, 4, 2, 1)  # steps evaluated at once: 17 points were the fastest on a CPU, and half of the first steps
 
@@ -20,9 +20,16 @@ def allowance(memory: int | None, device: Any) -> int:
     stats = device.memory_stats()  # None on a CPU
     if stats and "bytes_limit" in stats:
         return int(SHARE * (stats["bytes_limit"] - stats.get("bytes_in_use", 0)))
+    return int(SHARE * free_memory())
+
+
+def free_memory() -> int:
+    """The bytes that programs of this machine may still have, with what the system can give back."""
     try:
-        return int(SHARE * os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
-    except (ValueError, OSError, AttributeError):  # not on every system
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+        told = dict(line.split(":", 1) for line in lines)
+        return 1024 * int(told["MemAvailable"].split()[0])
+    except (OSError, ValueError, KeyError, IndexError):  # another system than Linux
         return UNKNOWN
 
 

@@ -27,7 +27,7 @@ from jaxgradsweep._kernel import (
     segment_program,
     sweep_program,
 )
-from jaxgradsweep._memory import MAPPED, allowance, chunk_of_steps, smaller_chunk, too_large
+from jaxgradsweep._memory import MAPPED, SHARE, allowance, chunk_of_steps, smaller_chunk, too_large
 from jaxgradsweep._probe import MAX_STEPS, WORDS, Probes
 from jaxgradsweep._progress import Tick
 from jaxgradsweep._request import Settings
@@ -78,6 +78,7 @@ class Runner:
         self.arrays = placed(subject.arrays, self.placement, settings.devices)
         device = self.placement.devices[0] if self.placement.devices else jax.local_devices()[0]
         self.allowed = allowance(settings.memory, device)
+        self.most = self.allowed if settings.memory is not None else int(self.allowed / SHARE)  # for a single point
         self.chunk = chunk_of_steps(
             subject.point.moving, settings.batch_size, self.allowed, largest_for(subject, device)
         )
@@ -106,8 +107,10 @@ class Runner:
             if needed <= self.allowed:
                 return program
             smaller = smaller_chunk(self.chunk, needed, self.allowed)
+            if smaller is None and needed <= self.most:
+                return program
             if smaller is None:
-                raise too_large(needed, self.allowed, self.subject.point.moving)
+                raise too_large(needed, self.most, self.subject.point.moving)
             self.chunk = smaller
 
     def run(self, task: Task, probes: Probes, what: str | None) -> Found:
