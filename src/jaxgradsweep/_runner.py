@@ -52,7 +52,7 @@ class Task:
     """A program to be run row by row: what it returns of each, at which steps, and how many of them it counts."""
 
     kind: str
-    program: Program
+    program: Program | None  # None where there are no rows
     shapes: Mapping[str, tuple[int, ...]]
     steps: np.ndarray
     width: int
@@ -86,7 +86,7 @@ class Runner:
 
     def sweep(self, claim: Claim, probes: Probes, steps: np.ndarray, what: str | None = None) -> Found:
         """What the sweep program returns of every probe."""
-        program = self.fitting(lambda chunk: sweep_program(claim, chunk, self.placement))
+        program = self.fitting(lambda chunk: sweep_program(claim, chunk, self.placement), len(probes))
         shapes: dict[str, tuple[int, ...]] = dict.fromkeys(PER_STEP, (MAX_STEPS,))
         shapes |= dict.fromkeys(columns(claim), ())
         kind = "both modes" if claim.both_modes else "sweep"
@@ -95,12 +95,14 @@ class Runner:
 
     def segments(self, claim: Claim, probes: Probes, steps: np.ndarray) -> Found:
         """What the segment program returns of every probe."""
-        program = self.fitting(lambda chunk: segment_program(claim, nodes_at_once(chunk), self.placement))
+        program = self.fitting(lambda chunk: segment_program(claim, nodes_at_once(chunk), self.placement), len(probes))
         shapes = {str(name): (MAX_STEPS,) for name in SEGMENTS}
         return self.run(Task("segments", program, shapes, steps, len(steps)), probes, None)
 
-    def fitting(self, build: Callable[[int], Program]) -> Program:
-        """A program whose working memory is allowed; with fewer steps at once, if need be."""
+    def fitting(self, build: Callable[[int], Program], rows: int) -> Program | None:
+        """A program whose working memory is allowed, with fewer steps at once if need be; None for no rows."""
+        if not rows:
+            return None
         while True:
             program = build(self.chunk)
             needed = program.working_memory((*self.arrays, *packed_for(self.placement.lanes, NO_ROWS, np.zeros(0), 0)))
@@ -115,6 +117,8 @@ class Runner:
 
     def run(self, task: Task, probes: Probes, what: str | None) -> Found:
         """What a program returns of every row: those that are known already, and the others, in several calls."""
+        if not len(probes):
+            return stacked([], task)
         rows = probes.packed(len(probes))
         keys = [row_key(self.named(task), row, task.steps) for row in rows] if self.store else []
         known: list[Row | None] = [self.store.get(key) for key in keys] if self.store else [None] * len(rows)
@@ -246,6 +250,7 @@ def packed_for(lanes: int, rows: np.ndarray, steps: np.ndarray, width: int) -> t
 
 def call(task: Task, arrays: Any, rows: np.ndarray, lanes: int) -> Found:
     """What one call of a program returns of some rows."""
+    assert task.program is not None
     told = task.program(*arrays, *packed_for(lanes, rows, task.steps, task.width))
     found = {}
     for name, value in told.items():
