@@ -146,7 +146,7 @@ with tempfile.TemporaryDirectory() as folder:
     try:
         jgs.check_grad(loss, (params, inputs, labels), checkpoint=folder, key=1)
     except ValueError as error:
-        print(error)
+        print(str(error).replace(folder, "FOLDER"))
 
 # %% [markdown]
 # ## Memory
