@@ -9,6 +9,7 @@ SLOPES = (2.0, 4.0, 6.0, 1.0)  # truncation orders that are looked for, in this 
 SLOPE_RUN = 3  # local slopes in a row that make an order: five points
 SLOPE_BAND = 0.1  # a local slope within this fraction of the order counts
 LEAP_AT_JUMP = 1e3  # from one step to the next, second differences of a smooth function grow by 4
+UNSTEADY = 0.5  # local exponents that differ by so much are no power of h
 WIDEST, ENVELOPE = 7, 20  # the largest of so many second differences, and that of as many so many steps before
 KINK_GROWTH = 2.5  # and from a kink on by at least 3
 
@@ -84,8 +85,8 @@ def bend_orders(steps: np.ndarray, bend: np.ndarray, second: np.ndarray, noise: 
 
     And over the larger half of them, C / h at the smallest, and whether that is the smallest step of all. There C must
     stand above the noise as well as the sum of its sizes: the roundings of many outputs cancel in the one, and add up
-    in the other. If it is the smallest, the exponent is no larger than that of the largest C over many steps: what
-    oscillates with the logarithm of h, as h sin(log h) does, has any exponent over a few.
+    in the other. If it is the smallest, and the exponent changes from step to step, it is no larger than that of the
+    largest C over many steps: what oscillates with the logarithm of h, as h sin(log h) does, has any over a few.
     """
     above = bend > 20 * noise
     last = above.shape[1] - 1 - np.argmax(above[:, ::-1], axis=1)
@@ -94,12 +95,15 @@ def bend_orders(steps: np.ndarray, bend: np.ndarray, second: np.ndarray, noise: 
     seen = above.any(axis=1) & (last >= 6)
     order = (logarithm[:, -1] - logarithm[:, 0]) / 6
     at_once = seen & (last >= above.shape[1] - 2) & (np.abs(second) > 20 * noise)[:, -2:].any(axis=1)
+    slopes = np.sort(np.diff(logarithm, axis=1), axis=1)  # one step may be off: x + h v is not always exact
+    order = np.where(at_once, np.median(slopes, axis=1), order)
     apart = min(ENVELOPE, bend.shape[1] - WIDEST)
     if apart >= WIDEST:
         size = np.log2(np.maximum(bend, np.finfo(float).tiny))
         near, far = size[:, -WIDEST:], size[:, -WIDEST - apart : bend.shape[1] - apart]
         trend = (far.max(axis=1) - near.max(axis=1)) / apart
-        order = np.where(at_once & (trend < order), trend, order)
+        unsteady = slopes[:, -2] - slopes[:, 1] > UNSTEADY
+        order = np.where(at_once & unsteady & (trend < order), trend, order)
     return {
         "bend_order": np.where(seen, order, np.nan),
         "bend_order_beyond": np.where(seen, (logarithm[:, -1] - logarithm[:, 3]) / 3, np.nan),
