@@ -276,3 +276,66 @@ def test_raising_is_a_call_of_its_own(right, wrong, unresolved):
         unresolved.raise_unless_correct()
     assert issubclass(jgs.DerivativeWrong, AssertionError)
     assert issubclass(jgs.DerivativeUnresolved, AssertionError)
+
+
+# ---- how many steps
+
+
+def smooth_sum(x):
+    return jnp.sum(jnp.sin(x) * jnp.exp(x))
+
+
+POINT = np.linspace(0.3, 1.2, 5)
+
+
+def test_some_of_the_steps_decide_what_is_clearly_right_and_the_report_says_so():
+    quick, whole = (jgs.check_grad(smooth_sum, (POINT,), thorough=thorough) for thorough in (False, True))
+    assert quick.ok
+    assert whole.ok
+    assert (len(quick.sweep.steps), len(whole.sweep.steps)) == (16, 40)
+    assert 2 * quick.evaluations < whole.evaluations
+    assert "(at 16 of 40 steps)" in str(quick)
+    assert "steps)" not in str(whole)
+
+
+def test_all_steps_are_asked_where_some_do_not_decide():
+    wrong = jgs.check_grad(smooth_sum, (POINT,), grad=lambda x: (1 + 1e-8) * jax.grad(smooth_sum)(x))
+    kinked = jgs.check_grad(lambda x: jnp.sum(jnp.abs(x - 1)), (np.ones(3),))
+    noisy = jgs.check_grad(lambda x: jnp.sum(jnp.sin(x.astype(jnp.float32)).astype(x.dtype)), (POINT,))
+    for report, verdict in ((wrong, "WRONG"), (kinked, "UNRESOLVED"), (noisy, "CORRECT")):
+        assert report.verdict.name == verdict
+        assert len(report.sweep.steps) >= 40
+
+
+def test_a_kink_closer_than_all_of_the_first_steps_is_seen():
+    near = jgs.check_grad(lambda x: jnp.sum(jnp.maximum(x, 1 - 1e-7)), (np.ones(1),))
+    assert near.ok  # the slope at the point itself
+    wrong = jgs.check_grad(lambda x: jnp.sum(jnp.maximum(x, 1 - 1e-7)), (np.ones(1),), grad=lambda x: 0.5 * jnp.ones(1))
+    assert wrong.verdict.name == "WRONG"
+
+
+def test_steps_of_ones_own_are_all_used():
+    report = jgs.check_grad(smooth_sum, (POINT,), steps=2.0 ** -np.arange(2, 42))
+    assert len(report.sweep.steps) == 40
+
+
+@pytest.mark.parametrize("thorough", [None, 2, "yes"])
+def test_thorough_is_yes_or_no(thorough):
+    with pytest.raises(ValueError, match="`thorough` must be True or False"):
+        jgs.check_grad(smooth_sum, (POINT,), thorough=thorough)
+
+
+def test_a_function_that_raises_close_by_is_checked_where_it_does_not():
+    def host(x):
+        if np.any(x > 1 + 1e-7):
+            raise ValueError("beyond")
+        return np.exp(x)
+
+    @jax.custom_vjp
+    def guarded(x):
+        return jax.pure_callback(host, jax.ShapeDtypeStruct(x.shape, x.dtype), x, vmap_method="expand_dims")
+
+    guarded.defvjp(lambda x: (guarded(x), x), lambda x, u: (u * jnp.exp(x),))
+    report = jgs.check_grad(lambda x: jnp.sum(guarded(x)), (np.array([1.0, 0.3]),), locate=False)
+    assert report.ok
+    assert any("raises an error at steps above" in note for note in report.notes)

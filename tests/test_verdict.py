@@ -676,3 +676,46 @@ def test_a_small_error_in_one_of_components_of_all_sizes_is_found(component):
 
     x = UNITS * np.array([0.3, 0.7, -0.4, 1.1, 0.9])
     assert jgs.check_grad(waves, (x,), grad=off, locate=False).verdict.name == "WRONG"
+
+
+# ---- what is even in h
+
+
+def kept_finite(shape):
+    """`sum(shape(|x|))` with 0 where x is 0, as people write it to have no NaN: JAX's gradient is 0 there."""
+
+    def fun(x):
+        return jnp.sum(jnp.where(x == 0, 0, shape(jnp.where(x == 0, 1, jnp.abs(x)))))
+
+    return fun
+
+
+EVEN = {
+    "root": jnp.sqrt,
+    "power": lambda a: a**0.95,
+    "entropy": lambda a: a * jnp.log(a),
+    "logarithm": jnp.log,
+    "reciprocal": lambda a: 1 / a,
+    "log-periodic": lambda a: a * jnp.sin(jnp.log(a)),
+}
+
+
+@pytest.mark.parametrize("shape", EVEN.values(), ids=EVEN)
+def test_a_point_where_the_slope_has_no_limit_is_not_right_though_all_central_differences_agree(shape):
+    report = jgs.check_grad(kept_finite(shape), (np.array([0.0, 0.3, 1.0]),), locate=False)
+    assert report.verdict.name == "UNRESOLVED"
+    assert report.findings[0].reason.name in ("SINGULAR", "KINK")
+
+
+def test_no_integral_of_the_claim_settles_a_point_where_the_slope_has_no_limit():
+    report = jgs.check_grad(lambda x: jnp.sum(jnp.sqrt(jnp.abs(x))), (np.zeros(1),), grad=jnp.zeros_like)
+    assert (report.verdict.name, report.findings[0].reason.name) == ("UNRESOLVED", "SINGULAR")
+
+
+@pytest.mark.parametrize("frequency", [1e4, 1e6, 1e7])
+def test_a_fast_wave_is_not_taken_for_such_a_point(frequency):
+    assert jgs.check_grad(lambda x: jnp.sum(jnp.sin(frequency * x)), (np.array([0.3, 1.1]),)).ok
+
+
+def test_a_power_above_one_has_a_slope():
+    assert jgs.check_grad(kept_finite(lambda a: a**1.3), (np.array([0.0, 0.3, 1.0]),)).ok
