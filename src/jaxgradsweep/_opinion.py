@@ -132,6 +132,8 @@ def _opinions(
     # Where a derivative exists, C(h) / h falls to zero. Central differences do not see what is even in h.
     cusp = fit.bends_at_once & (fit.bend_order < 1 + criteria.kinked) & ~fit.motionless
     cusp &= fit.bend_size > criteria.least_kink * scale
+    beyond_noise = fit.bend_size * sweep.steps[-1] > criteria.rounded * fit.noise  # what stays alike may be noise
+    cusp &= (np.abs(fit.bend_order) > criteria.flat) | beyond_noise
     unexplained = ~fits | ((fit.noise_ratio > criteria.rounded) & ~fit.low_precision)
     singular = cusp | (unexplained & (fit.growth > criteria.flat) & (fit.growth < criteria.steep))
     nothing_but_noise = (fit.noise_ratio > criteria.rounded) & ~fit.low_precision
