@@ -128,3 +128,16 @@ def test_a_part_keeps_every_row(tmp_path):
 def test_a_checkpoint_must_be_a_path():
     with pytest.raises(TypeError, match="`checkpoint` must be the path of a folder; got int"):
         jgs.check_grad(smooth, (X,), checkpoint=3)
+
+
+def test_a_full_disk_ends_the_check_and_says_what_to_do(tmp_path, monkeypatch, calls):
+    def full(*arguments):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(
+        "jaxgradsweep._store.np.savez", lambda *given, **arrays: monkeypatch.setattr(os, "replace", full)
+    )
+    with pytest.raises(OSError, match=r"cannot be written .*No space.* Make room"):
+        jgs.check_grad(smooth, (X,), checkpoint=tmp_path)
+    assert len(calls) == 1  # no smaller steps are tried
+    assert parts(tmp_path) == []

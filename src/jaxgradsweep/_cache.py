@@ -127,7 +127,7 @@ def kept(build: Callable[..., Any]) -> Callable[..., Any]:
     return find
 
 
-def fields_weakened(record: Any, **more: Any) -> Any:
+def fields_weakened(record: Any) -> Any:
     """A frozen dataclass with every field weakened."""
     fields = {field.name: weakened(getattr(record, field.name)) for field in dataclasses.fields(record)}
-    return dataclasses.replace(record, **fields | more)
+    return dataclasses.replace(record, **fields)

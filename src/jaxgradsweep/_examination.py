@@ -18,14 +18,13 @@ from jaxgradsweep._diagnosis import diagnose
 from jaxgradsweep._fit import fit
 from jaxgradsweep._instrument import Instrument, Look, grid_for
 from jaxgradsweep._locate import Blame, blame
-from jaxgradsweep._memory import TooLarge
 from jaxgradsweep._noise import running_median
 from jaxgradsweep._probe import LEAF, PART, REST, step_grid
 from jaxgradsweep._progress import Tick, reporter
 from jaxgradsweep._report import Report, classic_figures
 from jaxgradsweep._request import Settings, SeveralTerms, check_args, check_steps, require_moving
 from jaxgradsweep._runner import Interrupted
-from jaxgradsweep._store import ShareDone
+from jaxgradsweep._store import Stopped
 from jaxgradsweep._subject import Subject, prepare
 from jaxgradsweep._tree import split
 from jaxgradsweep._verdict import ROUGH, Finding, not_measured
@@ -89,7 +88,7 @@ def at_precision(
     try:
         return attempt(settings.dtype)
     except Exception as error:
-        if settings.dtype == "native" or isinstance(error, (SeveralTerms, ShareDone, TooLarge)):
+        if settings.dtype == "native" or isinstance(error, (SeveralTerms, Stopped)):
             raise
         cause = f"{type(error).__name__}: {first_line(error)[:120]}"
         try:
@@ -217,6 +216,8 @@ def explained(
         with np.errstate(all="ignore"):
             found = located(instrument, look, findings)
             return found, diagnose(instrument, found, findings)
+    except Stopped:
+        raise
     except Exception as error:
         instrument.notes.append(NOTES["unexplained"].format(error=f"{type(error).__name__}: {first_line(error)[:120]}"))
         return found, ()

@@ -11,13 +11,12 @@ from jaxgradsweep._consistency import Consistency, affordable, consistency, cost
 from jaxgradsweep._criteria import Criteria, criteria_for
 from jaxgradsweep._fit import Fit, fit
 from jaxgradsweep._kernel import NODES, evaluations_of
-from jaxgradsweep._memory import TooLarge
 from jaxgradsweep._opinion import Identity, Weighing, confront, weigh
 from jaxgradsweep._probe import BASIS, COMPONENT, LEAF, Probes, basis, coarse_part, draw, step_grid
 from jaxgradsweep._progress import Tick
 from jaxgradsweep._request import Settings, check_steps
 from jaxgradsweep._runner import Interrupted, Runner
-from jaxgradsweep._store import ShareDone
+from jaxgradsweep._store import Stopped
 from jaxgradsweep._subject import Subject
 from jaxgradsweep._sweep import Segments, Sweep
 from jaxgradsweep._verdict import Finding, judge
@@ -99,7 +98,7 @@ class Instrument:
         for dropped in range(0, len(steps), FARTHER):
             try:
                 sweep = _sweep.measure(self.runner, probes, steps[dropped:], what)
-            except (ShareDone, TooLarge):
+            except Stopped:
                 raise
             except Exception:
                 if dropped == 0:
@@ -170,7 +169,7 @@ class Instrument:
         part = coarse_part(steps) if self.settings.steps is None and not self.settings.thorough else slice(None)
         try:
             look = self.look(probes, steps[part])
-        except (ShareDone, TooLarge):
+        except Stopped:
             raise
         except Exception:  # these steps are all too large for a function that raises
             return self.look(probes, steps)
@@ -231,6 +230,8 @@ class Instrument:
         self.claims += int(np.sum(rows)) * len(chosen) * sum(NODES)
         try:
             found = _sweep.integrate(self.runner, probes.rows(rows), chosen)
+        except Stopped:
+            raise
         except Exception:  # the claim raises somewhere along the segments: it says nothing there
             return None
         wide = np.full((2, len(probes), len(chosen)), np.nan)
@@ -243,6 +244,8 @@ class Instrument:
         try:
             sweep = _sweep.measure(self.runner, probes, steps)
             known = _sweep.integrate(self.runner, probes, steps)
+        except Stopped:
+            raise
         except Exception:  # something raises along the segments
             return None
         with np.errstate(invalid="ignore"):
@@ -253,6 +256,8 @@ class Instrument:
         rows = np.isin(look.probes.leaf, leaves)
         try:
             outer = self.measure(look.probes.rows(rows), step_grid(52, outward=True), "larger steps")
+        except Stopped:
+            raise
         except Exception:  # the function raises at every larger step
             return look
         return Look(look.probes, _sweep.extend(look.sweep, rows, outer), look.segments, self.criteria)

@@ -7,6 +7,8 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
+from jaxgradsweep._store import Stopped
+
 SHARE = 0.5  # of what the device has free
 UNKNOWN = 2**32  # where the system does not tell
 MAPPED = 2**24  # on a CPU, larger arrays are new pages at each use, and cost more than what is computed with them
@@ -56,7 +58,7 @@ def smaller_chunk(chunk: int, needed: int, allowed: int) -> int | None:
     return next((c for c in CHUNKS if c < chunk and c <= chunk * allowed / needed), 1) if chunk > 1 else None
 
 
-class TooLarge(ValueError):
+class TooLarge(Stopped, ValueError):
     """A check does not fit into the memory that it may take."""
 
 

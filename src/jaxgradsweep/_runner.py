@@ -32,7 +32,7 @@ from jaxgradsweep._probe import MAX_STEPS, WORDS, Probes
 from jaxgradsweep._progress import Tick
 from jaxgradsweep._request import Settings
 from jaxgradsweep._stencil import PER_STEP
-from jaxgradsweep._store import Store, row_key
+from jaxgradsweep._store import Stopped, Store, row_key
 from jaxgradsweep._subject import Subject
 from jaxgradsweep._tree import wide_dtype
 from jaxgradsweep._wording import NO_ANSWER, NOTES, OTHER_FAILED, WAITS
@@ -58,6 +58,10 @@ class Task:
     width: int
 
 
+class Lost(Stopped, RuntimeError):
+    """Another process does not answer."""
+
+
 class Interrupted(KeyboardInterrupt):
     """Ctrl-C while rows were measured: which are done, and what was found of them."""
 
@@ -75,7 +79,7 @@ class Runner:
         self.subject, self.tick, self.store = subject, tick, opened(subject, settings)
         self.notes: list[str] = []
         self.placement = placement_for(subject, settings, self.notes)
-        self.arrays = placed(subject.arrays, self.placement, settings.devices)
+        self.arrays = placed(subject.arrays, self.placement)
         device = self.placement.devices[0] if self.placement.devices else jax.local_devices()[0]
         self.allowed = allowance(settings.memory, device)
         self.most = self.allowed if settings.memory is not None else int(self.allowed / SHARE)  # for a single point
@@ -125,7 +129,7 @@ class Runner:
         todo = list(range(len(rows))) if self.shared else [i for i, found in enumerate(known) if found is None]
         mine = todo[jax.process_index() :: jax.process_count()] if self.shared else todo
         mine = [i for i in mine if known[i] is None]
-        mine = self.store.share(mine, len(rows)) if self.store else mine
+        mine = self.store.share(mine) if self.store else mine
 
         def done(part: list[int], found: Found) -> None:
             for j, i in enumerate(part):
@@ -220,7 +224,7 @@ def chosen(devices: Any) -> list[Any]:
     return jax.local_devices()[:devices] if isinstance(devices, int) else list(devices)
 
 
-def placed(arrays: Any, placement: Placement, devices: Any) -> Any:
+def placed(arrays: Any, placement: Placement) -> Any:
     """The arguments on the devices, once for all calls; numbers stay numbers, and what is spread stays as it is."""
     if placement.lanes > 1:
         mesh = jax.sharding.Mesh(np.array(placement.devices), ("all",))
@@ -276,7 +280,8 @@ def exchange(
     """Give all processes the rows that each has measured: the same call in every process, with the same rows to do.
 
     Raises:
-        RuntimeError: A process failed, or does not answer.
+        Lost: A process does not answer.
+        RuntimeError: The function raised in another process.
     """
     from jax.experimental import multihost_utils
 
@@ -296,7 +301,7 @@ def exchange(
         failed = np.ravel(multihost_utils.process_allgather(np.array([failure is not None], np.int32)))
         told = multihost_utils.process_allgather(own.view(np.int32))  # as words: floats may be cut to 32 bits
     except Exception as error:
-        raise RuntimeError(NO_ANSWER.format(index=index, processes=processes, error=error)) from error
+        raise Lost(NO_ANSWER.format(index=index, processes=processes, error=error)) from error
     finally:
         waiting.cancel()
     if failure is not None:

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxgradsweep._wording import CORRUPT, OTHER_CHECK, UNREADABLE_MANIFEST
+from jaxgradsweep._wording import CORRUPT, NOT_KEPT, OTHER_CHECK, UNREADABLE_MANIFEST
 
 FORMAT = 1
 MANIFEST, PART, SHARE = "manifest.json", "part-*.npz", "share.json"
@@ -29,7 +29,15 @@ def row_key(kind: str, row: np.ndarray, steps: np.ndarray) -> str:
     return hashlib.blake2b(text, digest_size=16).hexdigest()
 
 
-class ShareDone(Exception):
+class Stopped(Exception):
+    """A check ends for a reason that is not the function's: other steps, or another precision, would not help."""
+
+
+class NotKept(Stopped, OSError):
+    """What was measured cannot be written."""
+
+
+class ShareDone(Stopped):
     """This process's share of a check is measured: the rest is for others, and for who puts all together."""
 
     def __init__(self, count: int) -> None:
@@ -79,9 +87,13 @@ class Store:
         buffer = io.BytesIO()
         arrays: dict[str, Any] = {"keys": np.array(keys)} | {f"row {name}": found[name] for name in found}
         np.savez(buffer, **arrays)
-        write_whole(self.folder / PART.replace("*", keys[0]), buffer.getvalue())
+        path = self.folder / PART.replace("*", keys[0])
+        try:
+            write_whole(path, buffer.getvalue())
+        except OSError as error:
+            raise NotKept(NOT_KEPT.format(path=path, error=error)) from error
 
-    def share(self, todo: Sequence[int], total: int) -> list[int]:
+    def share(self, todo: Sequence[int]) -> list[int]:
         """Which of the rows that are left are to be measured here."""
         if self.shard is None:
             return list(todo)

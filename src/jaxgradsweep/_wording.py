@@ -243,6 +243,10 @@ OTHER_CHECK = (
     "). Choose another folder, or remove that one"
 )
 UNREADABLE_MANIFEST = "the checkpoint's {path} cannot be read ({error}): choose another folder, or remove that one"
+NOT_KEPT = (
+    "{path} cannot be written ({error}). Make room, or choose another folder with `checkpoint=`: the same call then "
+    "goes on from what was kept"
+)
 CORRUPT = "{path} is damaged and was left out; what it held is measured again ({error})"
 WRONG_ARE = "wrong: {pattern}"
 NO_PATTERN = "{count} of {total:,} components are wrong, without a pattern that is known here"
