@@ -39,6 +39,8 @@ def check_grad(
             dtype: "float64" (default: evaluate in double precision, whatever the arrays and the x64 flag are),
                 "native" (as the arrays come), or "both": the formula in float64, the arithmetic as it ships, and how
                 well the two agree.
+            matmul_precision: of float32 matrix products, as in `jax.default_matmul_precision` ("highest"); None: the
+                caller's own, to check what ships.
             points: further points to check at, as a list of args tuples, or how many perturbations of `args`.
             rtol: how large a relative error matters; None (default): the measured detection limit.
             directions: random directions per leaf; None (default): 2, or 8 where `rtol` is set.

@@ -47,6 +47,7 @@ class Claim:
     calls_out: bool = False  # the function calls what JAX does not look into, such as the host
     small: bool = False  # one evaluation is so little work that compiling costs more
     both_modes: bool = False  # pair JAX's own derivative in the other mode as well
+    matmul: str | None = None  # the precision of matrix products that it is traced with
 
     @functools.cached_property
     def weak(self) -> "Claim":

@@ -81,7 +81,7 @@ def at_precision(
         check_steps(settings.steps)
 
     def attempt(dtype: str, notes: tuple[str, ...] = ()) -> Any:
-        with _sweep.precision(dtype):
+        with _sweep.precision(dtype, settings.matmul_precision):
             subject = prepare(kind, fun, args, numbers, single=single, dtype=dtype, **shape)
             return run(dataclasses.replace(subject, notes=(*notes, *subject.notes)), dtype)
 
@@ -444,6 +444,7 @@ def environment(settings: Settings, dtype: str) -> dict[str, str]:
         "backend": device.platform,
         "device": device.device_kind,
         "dtype": dtype,
+        "matmul_precision": str(settings.matmul_precision),
         "rtol": str(settings.rtol),
         "directions": str(settings.count),
         "key": str(settings.key),

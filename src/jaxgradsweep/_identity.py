@@ -29,6 +29,7 @@ def manifest_of(subject: Subject, settings: Settings) -> dict[str, str]:
         "leaves": ", ".join(f"{path or 'argument'} {dtype}{list(shape)}" for path, shape, dtype in leaves),
         "values": digest_of(*map(numbers, given)),
         "dtype": settings.dtype,
+        "matmul precision": str(claim.matmul),
         "key": str(settings.key),
         "directions": str(settings.count),
         "steps": steps,

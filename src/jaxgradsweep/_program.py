@@ -15,6 +15,17 @@ ROUNDING = {"round", "floor", "ceil", "to integer", "nextafter", "reduce_precisi
 SPREADING = {"shard_map", "psum", "psum2", "all_gather", "all_to_all", "axis_index", "ppermute", "sharding_constraint"}
 TURNS = 100  # of a loop whose end is not known
 CONVOLUTION = 50.0  # how much slower one is that is not compiled well
+PRODUCTS = {"dot_general", "conv_general_dilated", "ragged_dot", "ragged_dot_general"}
+# Bits of mantissa of the numbers that a matrix unit multiplies, by platform and precision; JAX documents them under
+# `jax.lax.Precision`. What is not listed has all bits of its dtype. A GPU without TF32 does better than this says.
+UNITS = {
+    ("gpu", "DEFAULT"): 10,  # TF32
+    ("gpu", "HIGH"): 10,
+    ("tpu", "DEFAULT"): 7,  # bfloat16
+    ("tpu", "HIGH"): 15,  # three products of bfloat16
+}
+FORMATS = {"BF16": 7, "TF32": 10, "F16": 10}  # how the names of `jax.lax.DotAlgorithmPreset` begin
+FULL = 1000  # bits of a number that was not computed
 OUTSIDE = ("callback", "ffi", "custom_call", "pallas")  # in the names of operations that JAX does not look into
 
 
@@ -32,6 +43,7 @@ class Traits:
         claim_is_shorter: whether the claim computes in a lower precision than the function does.
         unsteady: whether Python draws other numbers each time it runs the function.
         convolves: whether it has convolutions.
+        product_bits: bits of mantissa of the least precise numbers that a matrix unit multiplies.
         spreads: whether it uses several devices by itself.
         work: about how many operations it takes to evaluate both.
     """
@@ -44,6 +56,7 @@ class Traits:
     claim_is_shorter: bool
     unsteady: bool
     convolves: bool
+    product_bits: int
     spreads: bool
     work: float
 
@@ -73,6 +86,7 @@ def traits(program: Any, again: Any, claimed: Any, moving: int, bits: int) -> Tr
         claim_is_shorter=claimed is not None and least(claimed) < inner,
         unsteady=not same_constants(again, program),
         convolves="conv_general_dilated" in known,
+        product_bits=min(map(product_bits, equations(program)), default=FULL),
         spreads=not known.isdisjoint(SPREADING),
         work=np.inf if outside else work(program) + (0 if claimed is None else work(claimed)),
     )
@@ -152,7 +166,7 @@ def same_constants(first: Any, second: Any) -> bool:
 
 def least_bits(program: Any, moved: set[Any]) -> int:
     """Bits of mantissa of the least precise floating number that a jaxpr computes from the variables in `moved`."""
-    bits = 1000
+    bits = FULL
     for step in program.eqns:
         if not any(isinstance(v, Var) and v in moved for v in step.invars):
             continue
@@ -161,5 +175,24 @@ def least_bits(program: Any, moved: set[Any]) -> int:
             inner = getattr(part, "jaxpr", part)  # a closed jaxpr holds an open one
             bits = min(bits, least_bits(inner, set(inner.invars)))
         found = [v.aval.dtype for v in step.outvars if is_inexact(v.aval)]
-        bits = min([bits, *(jnp.finfo(dtype).nmant for dtype in found)])
+        bits = min([bits, product_bits(step), *(jnp.finfo(dtype).nmant for dtype in found)])
     return bits
+
+
+def product_bits(step: Any, platform: str | None = None) -> int:
+    """Bits of mantissa of the numbers that a matrix product multiplies, where those are fewer than float32 has."""
+    if step.primitive.name not in PRODUCTS or any(v.aval.dtype == jnp.float64 for v in step.invars):
+        return FULL
+    return unit_bits(step.params.get("precision"), platform or jax.default_backend())
+
+
+def unit_bits(precision: Any, platform: str) -> int:
+    """The same of a product's `precision`: one or two of `jax.lax.Precision`, an algorithm, or None."""
+    if isinstance(precision, tuple):
+        return min(unit_bits(each, platform) for each in precision)
+    name = getattr(precision, "name", "DEFAULT")
+    if platform == "cpu":  # computes all others in full, if it takes them
+        return FORMATS["F16"] if name == "F16_F16_F16" else FULL
+    if (bits := FORMATS.get(name.partition("_")[0])) is not None:
+        return bits * 2 + 1 if name.endswith("_X3") else FULL if name[-3:] in ("_X6", "_X9") else bits
+    return UNITS.get((platform, name), FULL)

@@ -30,6 +30,8 @@ class Settings:
     Attributes:
         dtype: "float64": evaluate in double precision, whatever the arrays and the caller's x64 flag are; "native": as
             the arrays come; "both": each, in one report.
+        matmul_precision: of float32 matrix products in the check, as in `jax.default_matmul_precision`; None: the
+            caller's own, to check what ships.
         points: further points to check at: args tuples, or how many perturbations of `args` (each component by 3 % to
             12 % of its size); None: at `args` only.
         rtol: how large a relative error matters; None: measured, see `Criteria`.
@@ -51,6 +53,7 @@ class Settings:
     """
 
     dtype: str = "float64"
+    matmul_precision: str | None = "highest"
     points: Sequence[tuple[Any, ...]] | int | None = None
     rtol: float | None = None
     directions: int | None = None
@@ -77,6 +80,7 @@ class Settings:
             raise ValueError(
                 f"`rtol` must be a relative error between 0 and 1, or None to measure it; got {self.rtol!r}"
             )
+        check_matmul_precision(self.matmul_precision)
         for name in ("consistency", "locate"):
             if (value := getattr(self, name)) not in (None, True, False):
                 raise ValueError(f"`{name}` must be True, False or None; got {value!r}")
@@ -100,6 +104,18 @@ class Settings:
             return self
         store = self.checkpoint if isinstance(self.checkpoint, Store) else Store(self.checkpoint)
         return dataclasses.replace(self, checkpoint=store.within(name))
+
+
+def check_matmul_precision(precision: Any) -> None:
+    """None, or what JAX takes."""
+    try:
+        with jax.default_matmul_precision(precision):
+            pass
+    except (ValueError, TypeError):
+        raise ValueError(
+            "`matmul_precision` must be None, for the caller's own, or what `jax.default_matmul_precision` takes, as "
+            f'"highest" or "tensorfloat32"; got {precision!r}'
+        ) from None
 
 
 def check_devices(devices: Any) -> None:

@@ -120,6 +120,7 @@ def prepare(
             holomorphic=holomorphic,
             by_value=by_value,
             captured=captured(*((fun, rule) if callable(rule) else (fun,))),
+            matmul=jax.config.jax_default_matmul_precision,  # pyright: ignore[reportAttributeAccessIssue]
         )
         return claim, point
 
@@ -155,6 +156,9 @@ def prepare(
         values = [widen(value) for value in values]
     if point.fixed:
         notes = (NOTES["fixed"].format(leaves=", ".join(point.fixed)), *notes)
+    if seen.traits.product_bits < jnp.finfo(jnp.float32).nmant:
+        bits = seen.traits.product_bits
+        notes = (*notes, NOTES["matmul"].format(bits=bits, error=2.0 ** -(bits + 1)))
     return Subject(
         claim=claim,
         point=point,

@@ -113,10 +113,11 @@ def between(inner: Sweep, rest: Sweep, start: int) -> Sweep:
 
 
 @contextlib.contextmanager
-def precision(dtype: str) -> Iterator[None]:
-    """Double precision ("float64") or the caller's own ("native"); matmuls at the highest precision. Thread-local."""
+def precision(dtype: str, matmul: str | None = "highest") -> Iterator[None]:
+    """Double precision ("float64") or the caller's own ("native"), and one for matrix products. Thread-local."""
     wide = jax.enable_x64(True) if dtype == "float64" else contextlib.nullcontext()
-    with wide, jax.default_matmul_precision("highest"):
+    products = contextlib.nullcontext() if matmul is None else jax.default_matmul_precision(matmul)
+    with wide, products:
         yield
 
 

@@ -461,6 +461,9 @@ NOTES = {
     "no adjoint": "the adjoint identity needs forward and reverse mode, and this function has one of them only",
     "batch": "the function gives other values in a batch of points than alone; its points were evaluated one after the "
     "other",
+    "matmul": "matrix products multiply numbers of {bits} bits of mantissa here: each is rounded by up to {error:.1e} "
+    'of itself, which sets the floor of this check. `matmul_precision="highest"`, the default, checks the formula '
+    "without it",
     "one device": "the function calls out of JAX, or uses several devices by itself: its probes were not spread over "
     "devices",
     "partial": "the check was interrupted: leaves that were not decided by then are undecided",

@@ -1,0 +1,72 @@
+"""What is read from a traced program."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.lax import DotAlgorithmPreset, Precision
+
+import jaxgradsweep as jgs
+from jaxgradsweep._program import FULL, unit_bits
+
+WEIGHTS = np.random.default_rng(0).normal(size=(32, 32)).astype(np.float32) / 6
+INPUTS = np.random.default_rng(1).normal(size=(8, 32)).astype(np.float32)
+
+
+def layer(weights, inputs):
+    return jnp.mean(jnp.tanh(inputs @ weights) ** 2)
+
+
+@pytest.mark.parametrize(
+    ("precision", "platform", "bits"),
+    [
+        (None, "cpu", FULL),
+        (None, "gpu", 10),
+        (Precision.DEFAULT, "tpu", 7),
+        (Precision.HIGHEST, "gpu", FULL),
+        ((Precision.HIGHEST, Precision.DEFAULT), "gpu", 10),
+        ((Precision.HIGHEST, Precision.HIGHEST), "tpu", FULL),
+        (DotAlgorithmPreset.BF16_BF16_F32, "gpu", 7),
+        (DotAlgorithmPreset.BF16_BF16_F32, "cpu", FULL),
+        (DotAlgorithmPreset.TF32_TF32_F32_X3, "gpu", 21),
+        (DotAlgorithmPreset.BF16_BF16_F32_X9, "gpu", FULL),
+        (DotAlgorithmPreset.F32_F32_F32, "gpu", FULL),
+        (DotAlgorithmPreset.F16_F16_F16, "cpu", 10),
+    ],
+)
+def test_the_bits_of_a_matrix_unit_follow_from_precision_and_platform(precision, platform, bits):
+    assert unit_bits(precision, platform) == bits
+
+
+def test_matrix_products_run_at_the_highest_precision_unless_that_which_ships_is_asked_for():
+    with jax.default_matmul_precision("F16_F16_F16"):
+        formula = jgs.check_grad(layer, (WEIGHTS, INPUTS), dtype="native")
+        shipped = jgs.check_grad(layer, (WEIGHTS, INPUTS), dtype="native", matmul_precision=None)
+    assert formula.ok
+    assert shipped.verdict is not jgs.Verdict.WRONG
+    assert formula.resolution < 1e-3 < shipped.resolution
+    assert not any("matrix products" in note for note in formula.notes)
+    assert any("10 bits of mantissa" in note for note in shipped.notes)
+
+
+def test_a_wrong_factor_is_found_above_the_floor_of_half_precision_products():
+    report = jgs.check_grad(
+        layer,
+        (WEIGHTS, INPUTS),
+        grad=lambda weights, inputs: 1.05 * jax.grad(layer)(weights, inputs),
+        dtype="native",
+        matmul_precision="F16_F16_F16",
+    )
+    assert report.verdict is jgs.Verdict.WRONG
+
+
+def test_double_precision_has_no_such_floor():
+    report = jgs.check_grad(layer, (WEIGHTS, INPUTS), matmul_precision="tensorfloat32")
+    assert report.tolerance == pytest.approx(1e-9)
+
+
+@pytest.mark.parametrize("precision", ["fast", 3])
+def test_an_unknown_precision_is_an_error_that_says_what_there_is(precision):
+    with pytest.raises(ValueError, match=r"`matmul_precision` must be None.*got") as caught:
+        jgs.check_grad(layer, (WEIGHTS, INPUTS), matmul_precision=precision)
+    assert repr(precision) in str(caught.value)
