@@ -13,6 +13,11 @@ WEIGHTS = np.random.default_rng(0).normal(size=(32, 32)).astype(np.float32) / 6
 INPUTS = np.random.default_rng(1).normal(size=(8, 32)).astype(np.float32)
 
 
+def halved(x):
+    """x halved until it is below 1; that loop never ends for what is not finite."""
+    return jax.lax.while_loop(lambda y: ~(y < 1), lambda y: y / 2, x)
+
+
 def layer(weights, inputs):
     return jnp.mean(jnp.tanh(inputs @ weights) ** 2)
 
@@ -70,3 +75,13 @@ def test_an_unknown_precision_is_an_error_that_says_what_there_is(precision):
     with pytest.raises(ValueError, match=r"`matmul_precision` must be None.*got") as caught:
         jgs.check_grad(layer, (WEIGHTS, INPUTS), matmul_precision=precision)
     assert repr(precision) in str(caught.value)
+
+
+@pytest.mark.parametrize("grad", [None, lambda x: jax.lax.cond(x > 4, lambda x: halved(x) / x, lambda x: 1.0, x)])
+def test_a_loop_in_a_branch_that_is_not_taken_is_never_entered(grad):
+    def fun(x):
+        return jax.lax.cond(x > 4, halved, lambda x: x + (0 if grad else x**2), x)
+
+    report = jgs.check_grad(fun, (np.float64(1.5),), grad=grad, dtype="float64")
+    assert report.ok
+    assert any("branches that hold loops" in note for note in report.notes)

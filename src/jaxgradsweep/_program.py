@@ -43,6 +43,8 @@ class Traits:
         claim_is_shorter: whether the claim computes in a lower precision than the function does.
         unsteady: whether Python draws other numbers each time it runs the function.
         convolves: whether it has convolutions.
+        branches: whether it chooses between branches that hold such loops. A batch of points runs every branch, and a loop
+            may never end for points that it is not meant for.
         product_bits: bits of mantissa of the least precise numbers that a matrix unit multiplies.
         spreads: whether it uses several devices by itself.
         work: about how many operations it takes to evaluate both.
@@ -55,6 +57,7 @@ class Traits:
     iterates: bool
     claim_is_shorter: bool
     unsteady: bool
+    branches: bool
     convolves: bool
     product_bits: int
     spreads: bool
@@ -76,6 +79,7 @@ def traits(program: Any, again: Any, claimed: Any, moving: int, bits: int) -> Tr
         return least_bits(program.jaxpr, {*program.jaxpr.invars[:moving]})
 
     inner, known = least(program), operations(program)
+    both = (program,) if claimed is None else (program, claimed)
     outside = any(word in name for name in known for word in OUTSIDE)
     return Traits(
         inner_bits=inner,
@@ -85,10 +89,11 @@ def traits(program: Any, again: Any, claimed: Any, moving: int, bits: int) -> Tr
         iterates=outside or any(map(ends_on_a_number, equations(program))),
         claim_is_shorter=claimed is not None and least(claimed) < inner,
         unsteady=not same_constants(again, program),
+        branches=any(map(chooses_a_loop, (step for each in both for step in equations(each)))),
         convolves="conv_general_dilated" in known,
         product_bits=min(map(product_bits, equations(program)), default=FULL),
         spreads=not known.isdisjoint(SPREADING),
-        work=np.inf if outside else work(program) + (0 if claimed is None else work(claimed)),
+        work=np.inf if outside else sum(map(work, both)),
     )
 
 
@@ -118,6 +123,12 @@ def ends_on_a_number(step: Any) -> bool:
     if step.primitive.name != "while":
         return False
     return any(is_inexact(v.aval) for inner in equations(step.params["cond_jaxpr"]) for v in inner.invars)
+
+
+def chooses_a_loop(step: Any) -> bool:
+    """Whether an equation chooses between branches of which one holds a loop that ends on a number."""
+    branches = step.params["branches"] if step.primitive.name == "cond" else ()
+    return any(ends_on_a_number(inner) for branch in branches for inner in equations(branch))
 
 
 def inner_programs(step: Any) -> list[Any]:

@@ -226,6 +226,9 @@ def inspect(claim: Claim, shapes: Any, wide: Any) -> Inspection:
     claim = dataclasses.replace(claim, calls_out=known.calls_out, small=known.work <= LITTLE)
     if not moving:
         return Inspection(claim, found, paths, derivative, known, tuple(notes))
+    if known.branches:
+        notes.append(NOTES["branches"])
+        return Inspection(dataclasses.replace(claim, vectorised=False), found, paths, derivative, known, tuple(notes))
     try:
         batched = [jax.ShapeDtypeStruct((2, *leaf.shape), leaf.dtype) for leaf in moving]
         jax.eval_shape(lambda m, h: jax.vmap(lambda x: outputs(claim, x, h))(m), batched, held)
