@@ -106,7 +106,8 @@ def check_hessian(
         has_aux: whether `fun` returns `(value, auxiliary)`.
         hessian: the claim: None for JAX's own, a callable with `fun`'s arguments, or the values; both in the structure
             that `jax.hessian` gives.
-        **settings: as for `check_grad`, but for `points` and `dtype="both"`. `memory` bounds the three n x n matrices.
+        **settings: as for `check_grad`, but for `points` and `dtype="both"`. `memory` bounds the three n x n matrices;
+            `devices` and `checkpoint` serve the product, and the entries are measured on one device.
 
     Returns:
         A report with `claimed`, `estimate` and `uncertainty` as matrices, what their blocks tell in `structure`, and

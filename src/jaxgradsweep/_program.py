@@ -43,8 +43,8 @@ class Traits:
         claim_is_shorter: whether the claim computes in a lower precision than the function does.
         unsteady: whether Python draws other numbers each time it runs the function.
         convolves: whether it has convolutions.
-        branches: whether it chooses between branches that hold such loops. A batch of points runs every branch, and a loop
-            may never end for points that it is not meant for.
+        branches: whether it chooses between branches that hold such loops. A batch of points runs every branch, and a
+            loop may never end for points that it is not meant for.
         product_bits: bits of mantissa of the least precise numbers that a matrix unit multiplies.
         spreads: whether it uses several devices by itself.
         work: about how many operations it takes to evaluate both.

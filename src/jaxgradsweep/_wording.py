@@ -459,8 +459,8 @@ NOTES = {
     "unexplained": "the search for what is wrong ended early ({error}); the verdict does not depend on it, and "
     "`locate=False` leaves it out",
     "no adjoint": "the adjoint identity needs forward and reverse mode, and this function has one of them only",
-    "branches": "the function chooses between branches that hold loops, and a batch of points would run all of them; its "
-    "points were evaluated one after the other",
+    "branches": "the function chooses between branches that hold loops, and a batch of points would run all of them; "
+    "its points were evaluated one after the other",
     "batch": "the function gives other values in a batch of points than alone; its points were evaluated one after the "
     "other",
     "matmul": "matrix products multiply numbers of {bits} bits of mantissa here: each is rounded by up to {error:.1e} "
