@@ -87,7 +87,7 @@ def extrapolate(values: np.ndarray, noise: np.ndarray, first: np.ndarray, window
     """
     blocks = [
         extrapolate_block(values[rows], noise[rows], first[rows], windows)
-        for rows in (slice(start, start + BLOCK) for start in range(0, len(values), BLOCK))
+        for rows in (slice(start, start + BLOCK) for start in range(0, max(len(values), 1), BLOCK))
     ]
     return Extrapolation(*map(np.concatenate, zip(*(vars(block).values() for block in blocks), strict=True)))
 
