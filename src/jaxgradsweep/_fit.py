@@ -17,7 +17,8 @@ from jaxgradsweep._window import bank, extrapolate, prefer
 
 DEGREES = 4  # highest degree (in h^2) of a window
 ROUGH_GAIN = 10.0  # odd powers of h (a jump in the second derivative) are allowed where they gain at least so much
-LOW_PRECISION = 64 * 2.0**-24  # noise below this share of phi, and far above float64's, is float32 inside
+ROUNDINGS = 64.0  # noise of at most so many roundings to a lower precision comes from that precision inside,
+FLOAT32 = 2.0**-24  # which is that of float32 where no other is known
 WITH_UNITS = (  # results that carry the units of phi
     *("derivative", "uncertainty", "noise", "coefficient", "kink", "kink_uncertainty", "kink_width", "jump"),
     *(
@@ -146,7 +147,7 @@ def _fit(sweep: Sweep) -> Fit:
     size = np.maximum(magnitude(sweep), np.abs(coarse.value))
     smooth = np.isfinite(shape["order"]) & (shape.pop("order_step") < h[noises.onset])
     inside = (quantised & ~np.asarray(sweep.rounds)) | (apart & ~smooth & np.asarray(sweep.shorter))
-    low_precision = trend & inside & (level < LOW_PRECISION * size)
+    low_precision = trend & inside & (level < ROUNDINGS * max(FLOAT32, sweep.inner / 2) * size)
     chosen = prefer(coarse, fine, low_precision)
     measured = np.where(low_precision[:, None], upper, lower)
     noise = chosen.inflation[:, None] * measured

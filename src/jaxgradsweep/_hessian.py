@@ -276,6 +276,7 @@ def as_sweep(subject: Subject, rows: dict[str, Any], steps: np.ndarray) -> Sweep
         eps=subject.eps,
         rounds=subject.traits.rounds,
         shorter=subject.traits.shorter,
+        inner=subject.inner,
         **rows,
     )
 

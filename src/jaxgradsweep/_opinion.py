@@ -144,7 +144,8 @@ def _opinions(
     jumps = np.isfinite(fit.jump_distance)
     steps = fit.quantised & ~fit.low_precision & (like_coarse | (off <= bound))
     stairs = (apart & like_coarse) | (jumps & (off < criteria.loose * scale) & explained(sweep, fit))
-    rounded = fit.motionless & jumps & ((sweep.eps > 1e-10) | (fit.jump_size < criteria.quantum * fit.magnitude))
+    rounded = jumps & ((sweep.eps > 1e-10) | (fit.jump_size < criteria.quantum * fit.magnitude))
+    rounded = fit.motionless & (rounded | (lost_inside(sweep, fit, criteria) & ~fit.low_precision))
     converges = [Reason.EXACT if exact else Reason.CONVERGES for exact in fit.exact]
     return _first(
         [
@@ -200,6 +201,13 @@ def _first(rules: list[tuple[np.ndarray, Opinion, Reason | list[Reason]]]) -> tu
     opinion = np.array([rules[rule][1] for rule in which], int)
     reasons = [rules[rule][2] for rule in which]
     return opinion, [why[i] if isinstance(why, list) else why for i, why in enumerate(reasons)]
+
+
+def lost_inside(sweep: Sweep, fit: Fit, criteria: Criteria) -> np.ndarray:
+    """Whether rounding inside may hide all that is claimed, up to the smallest step at which phi moves."""
+    moves = (np.abs(sweep.forward) + np.abs(sweep.backward)) > 4 * sweep.roundoff  # NaN is no move
+    smallest = np.min(np.where(moves, sweep.steps, np.inf), axis=1)
+    return np.abs(sweep.claimed) * smallest <= criteria.hidden * fit.magnitude
 
 
 def explained(sweep: Sweep, fit: Fit) -> np.ndarray:

@@ -82,6 +82,12 @@ class Subject:
         return max(float(jnp.finfo(dtype).eps) for dtype in self.output_dtypes)
 
     @property
+    def inner(self) -> float:
+        """Spacing at 1 of what is computed inside, where that is less precise than the leaves and outputs; else 0."""
+        inside = self.traits.inner_bits
+        return 2.0**-inside if inside < self.bits else 0.0
+
+    @property
     def claim_bits(self) -> int:
         """Bits of mantissa of the least precise leaf of the claimed derivative."""
         return min((jnp.finfo(dtype).nmant for dtype in self.claim_dtypes), default=self.bits)

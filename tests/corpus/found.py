@@ -218,3 +218,20 @@ def raising_beyond(edge):
 CASES.add("found.raises_beyond_2", raising_beyond(2.0), FAMILY, modes=("rev",))
 CASES.add("found.raises_close_by", raising_beyond(1 + 1e-3), FAMILY, modes=("rev",), undecidable=(F32,))
 CASES.add("found.raises_1e-7_away", raising_beyond(1 + 1e-7), FAMILY, modes=("rev",), dtypes=(F64,))
+
+
+def half_inside(x):
+    """A sum of sines of `x`, which loses its last digits beside 1 in float16: several outputs move in steps of 1e-3."""
+    weights = np.random.default_rng(3019).standard_normal(6)
+    return jnp.sum(weights * jnp.sin(((1 + x).astype(jnp.float16) - 1).astype(x.dtype)))
+
+
+def half_inside_point(dtype):
+    return (jnp.asarray(np.random.default_rng(3020).uniform(0.1, 0.9, 6), dtype),)
+
+
+CASES.add("found.half_precision_inside", lambda dtype: (half_inside, half_inside_point(dtype)), FAMILY,
+          undecidable=(F64, F32))  # fmt: skip
+CASES.add("found.half_precision_inside_claimed_double", lambda dtype: (
+    half_inside, half_inside_point(dtype), lambda x: 2 * jax.grad(half_inside)(x)), FAMILY, kind="wrong",
+          cause="factor 2", undecidable=(F64, F32))  # fmt: skip
