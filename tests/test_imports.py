@@ -15,6 +15,7 @@ ORDER = [
     "_remedy", "_cause", "_interpreter", "_reference", "_slopes", "_branch", "_diagnosis", "_json", "_report",
     "_examination", "_survey", "_estimate", "_check", "_grads", "_hessian", "_gauss_newton", "_stages", "__init__",
     "text", "heatmap", "plot", "html", "demo_network", "demo", "target", "cluster", "cli", "__main__",
+    "baseline", "fixture", "pytest_plugin",
 ]
 # fmt: on
 LAZILY = {
