@@ -4,12 +4,12 @@ import dataclasses
 import json
 import math
 
-import example_reports
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import smooth
 
+import example_reports
+from helpers import smooth
 from jaxgradsweep import fixture
 from jaxgradsweep._report import DerivativeUnresolved, DerivativeWrong, Part
 from jaxgradsweep._wording import Reason, Verdict

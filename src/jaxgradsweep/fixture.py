@@ -119,7 +119,8 @@ class Gradsweep:
             return ""
         digest = hashlib.blake2b(self._test.encode("utf-8", "backslashreplace"), digest_size=5).hexdigest()
         name = re.sub(r"[^A-Za-z0-9_]+", "-", self._item.name)[:LONGEST_NAME].strip("-")
-        return "\n  ".join(["\n\nfiles", *write_files(report, self._folder, f"{name}-{digest}-{self._count}")])
+        name = "-".join(filter(None, [name, digest, str(self._count)]))
+        return "\n  ".join(["\n\nfiles", *write_files(report, self._folder, name)])
 
 
 def settings_of(item: pytest.Item) -> dict[str, Any]:
