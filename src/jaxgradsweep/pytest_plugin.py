@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import jaxgradsweep
-from jaxgradsweep import baseline
 
 if TYPE_CHECKING:
+    from jaxgradsweep.baseline import Baseline, Limits
     from jaxgradsweep.fixture import Gradsweep
 
 # From one seed of the directions to the next, limits differ by a factor of up to 4, see benchmarks/RESULTS.md; and so
@@ -28,7 +28,7 @@ COLOURS = {"CORRECT": "green", "WRONG": "red", "UNRESOLVED": "yellow"}
 COLUMNS = ("verdict", "reason", "limit", "evaluations", "seconds", "check", "test")
 
 FOLDER = pytest.StashKey[Path | None]()  # of a run: where files about failed checks are written
-KEPT = pytest.StashKey[baseline.Baseline | None]()  # of a run: what limits are held against
+KEPT = pytest.StashKey["Baseline | None"]()  # of a run: what limits are held against
 CHECKS = pytest.StashKey["Gradsweep"]()  # of a test, while it runs
 
 
@@ -68,8 +68,10 @@ def pytest_configure(config: pytest.Config) -> None:
         config.pluginmanager.register(ledger)
 
 
-def read_baseline(config: pytest.Config) -> baseline.Baseline:
+def read_baseline(config: pytest.Config) -> "Baseline":
     """The limits that are kept, if there are any."""
+    from jaxgradsweep import baseline
+
     try:
         factor = baseline.as_factor(config.getini("gradsweep_factor"))
         return baseline.load(config.rootpath / config.getini("gradsweep_baseline"), factor=factor)
@@ -112,10 +114,10 @@ def pytest_runtest_makereport(
 class Ledger:
     """All checks of a run, from whatever process, put together at its end."""
 
-    def __init__(self, *, listed: bool, kept: baseline.Baseline | None) -> None:
+    def __init__(self, *, listed: bool, kept: "Baseline | None") -> None:
         self.listed, self.kept = listed, kept
         self.checks: list[dict[str, Any]] = []
-        self.measured: dict[str, baseline.Limits] = {}
+        self.measured: dict[str, Limits] = {}
         self.unfinished: set[str] = set()
         self.written = ""
 
