@@ -207,6 +207,32 @@ def test_the_environment_says_what_is_needed_to_repeat_a_check():
     assert len(report.findings[0].probes) == 3
 
 
+def test_a_report_knows_the_call_that_made_it():
+    report = jgs.check_grad(smooth, (X,), grad=smooth_gradient, key=7, rtol=1e-6, progress=False)
+    assert report.environment["call"] == (
+        f"check_grad({smooth.__module__}.smooth, args, grad={smooth.__module__}.smooth_gradient, key=7, rtol=1e-06)"
+    )
+
+
+def test_what_cannot_be_written_again_is_named_by_its_argument():
+    claim, steps = (np.ones(3),), 2.0 ** -np.arange(40)
+    report = jgs.check_grad(lambda x: jnp.sum(x), (X,), argnums=(0,), grad=claim, steps=steps)
+    assert report.environment["call"] == "check_grad(fun, args, argnums=(0,), grad=grad, steps=steps)"
+
+
+@pytest.mark.parametrize(
+    ("check", "call"),
+    [
+        (lambda: jgs.check_stages([jnp.sin], (X,), key=1), "check_stages(stages, args, key=1)"),
+        (lambda: jgs.check_hvp(kinked, (X,), via="function"), "check_hvp({here}.kinked, args, via='function')"),
+        (lambda: jgs.check_hessian(kinked, (X[:1],)), "check_hessian({here}.kinked, args)"),
+    ],
+    ids=["stages", "hvp", "hessian"],
+)
+def test_every_check_keeps_its_own_call(check, call):
+    assert check().environment["call"] == call.format(here=__name__)
+
+
 def test_progress_is_told_as_a_check_goes_on():
     told = []
     jgs.check_grad(smooth, (X,), progress=lambda what, done, total: told.append((what, done, total)))

@@ -13,8 +13,8 @@ ORDER = [
     "_subject", "_stencil", "_kernel", "_memory", "_identity", "_runner", "_consistency", "_sweep", "_window",
     "_noise", "_shape", "_fit", "_criteria", "_opinion", "_verdict", "_instrument", "_pattern", "_locate",
     "_remedy", "_cause", "_interpreter", "_reference", "_slopes", "_branch", "_diagnosis", "_json", "_report",
-    "_examination", "_survey", "_estimate", "_check", "_grads", "_hessian", "_gauss_newton", "_stages", "__init__",
-    "text", "heatmap", "plot", "html", "demo_network", "demo", "target", "cluster", "cli", "__main__",
+    "_call", "_examination", "_survey", "_estimate", "_check", "_grads", "_hessian", "_gauss_newton", "_stages",
+    "__init__", "text", "heatmap", "plot", "html", "demo_network", "demo", "target", "cluster", "cli", "__main__",
     "baseline", "fixture", "pytest_plugin",
 ]
 # fmt: on

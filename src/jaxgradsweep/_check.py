@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+from jaxgradsweep._call import recorded
 from jaxgradsweep._estimate import estimate, unit_claim
 from jaxgradsweep._examination import at_precision
 from jaxgradsweep._report import Report
@@ -11,6 +12,7 @@ from jaxgradsweep._subject import Subject
 from jaxgradsweep._survey import check_second, survey
 
 
+@recorded
 def check_grad(
     fun: Callable,
     args: tuple[Any, ...],
@@ -80,6 +82,7 @@ def check_grad(
     )
 
 
+@recorded
 def check_vjp(
     fun: Callable,
     args: tuple[Any, ...],
@@ -117,6 +120,7 @@ def check_vjp(
     return survey("vjp", fun, args, argnums=argnums, rule=_callable("vjp", vjp), settings=known, has_aux=has_aux)
 
 
+@recorded
 def check_jvp(
     fun: Callable,
     args: tuple[Any, ...],
@@ -154,6 +158,7 @@ def check_jvp(
     return survey("jvp", fun, args, argnums=argnums, rule=_callable("jvp", jvp), settings=known, has_aux=has_aux)
 
 
+@recorded
 def check_hvp(
     fun: Callable,
     args: tuple[Any, ...],

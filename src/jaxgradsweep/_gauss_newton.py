@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxgradsweep._cache import kept
+from jaxgradsweep._call import recorded
 from jaxgradsweep._report import Part, Report
 from jaxgradsweep._request import check_args, settings_from
 from jaxgradsweep._survey import check_second, join, survey, worst_of
@@ -15,6 +16,7 @@ from jaxgradsweep._tree import Same, is_inexact
 from jaxgradsweep._wording import Verdict, gauss_newton_summary
 
 
+@recorded
 def check_gauss_newton(
     model: Callable,
     loss: Callable,

@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Float
 
 from jaxgradsweep._cache import kept
+from jaxgradsweep._call import recorded
 from jaxgradsweep._claim import Claim, outputs, widen_array
 from jaxgradsweep._compile import compiled
 from jaxgradsweep._criteria import Criteria
@@ -84,6 +85,7 @@ class HessianReport(Report):
         return heatmap.plot_hessian(self, ax)
 
 
+@recorded
 def check_hessian(
     fun: Callable,
     args: tuple[Any, ...],

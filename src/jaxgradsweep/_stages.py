@@ -5,6 +5,7 @@ from typing import Any
 
 import jax
 
+from jaxgradsweep._call import recorded
 from jaxgradsweep._report import Part, Report
 from jaxgradsweep._request import settings_from
 from jaxgradsweep._survey import join, survey
@@ -14,6 +15,7 @@ from jaxgradsweep._wording import stages_summary
 Stage = Callable | tuple[Callable, Callable | None]
 
 
+@recorded
 def check_stages(stages: Sequence[Stage] | Mapping[str, Stage], args: tuple[Any, ...], **settings: Any) -> Report:
     """Check the VJP of every stage of a chain at its own input: which backward pass is wrong, the others being right?
 
