@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 TOTAL = "total"
-MOST_BLAMED = 3  # leaves whose wrong components a notebook shows
 FORMAT = "jaxgradsweep.Report"
 VERSION = 1  # raise it when an older reader would misread the JSON
 
@@ -157,7 +156,7 @@ class Report:
     @property
     def ok(self) -> bool:
         """Whether the verdict is `CORRECT`."""
-        return self.verdict is Verdict.CORRECT
+        return self.verdict == Verdict.CORRECT
 
     def __repr__(self) -> str:
         leaves = f"{len(self.findings)} {'leaf' if len(self.findings) == 1 else 'leaves'}"
@@ -169,10 +168,9 @@ class Report:
         return text.render(self)
 
     def _repr_html_(self) -> str:
-        from jaxgradsweep import plot, text
+        from jaxgradsweep import html
 
-        blamed = "".join(plot.as_svg(blame.plot()) for blame in self.blame[:MOST_BLAMED])
-        return f"<div>{text.render_html(self)}{plot.render_svg(self)}{blamed}</div>"
+        return html.fragment(self)
 
     def plot(self, ax: "Axes | None" = None) -> "Figure | Axes":
         """Draw the error against the step.
@@ -214,6 +212,19 @@ class Report:
         finally:
             partial.unlink(missing_ok=True)
 
+    def save_html(self, path: str | os.PathLike[str]) -> None:
+        """Write the report to `path` as a page for a browser, in one file. It appears whole or not at all.
+
+        Args:
+            path: Where to write it.
+
+        Raises:
+            ModuleNotFoundError: jinja2 is not installed: `pip install "jaxgradsweep[report]"`.
+        """
+        from jaxgradsweep import html
+
+        html.save(self, path)
+
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> "Report":
         """Read a report that `save` wrote.
@@ -236,7 +247,7 @@ class Report:
             DerivativeWrong: The verdict is `WRONG`.
             DerivativeUnresolved: The verdict is `UNRESOLVED`.
         """
-        if self.verdict is Verdict.WRONG:
+        if self.verdict == Verdict.WRONG:
             raise DerivativeWrong(self)
         if not self.ok:
             raise DerivativeUnresolved(self)

@@ -6,7 +6,20 @@ import re
 from collections.abc import Sequence
 
 
-class Verdict(enum.Enum):
+class _Lasting(enum.Enum):
+    """An enum whose members equal those of the same name from before a reload of this module, which old reports hold.
+
+    So what reads a report compares with `==`, not with `is`.
+    """
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, enum.Enum) and (type(self).__name__, self.name) == (type(other).__name__, other.name)
+
+    def __hash__(self) -> int:
+        return hash(self.name)
+
+
+class Verdict(_Lasting):
     """The answer to "is this derivative right?". The value of each member is the sentence a user reads."""
 
     CORRECT = "the claimed derivative agrees with the function"
@@ -17,7 +30,7 @@ class Verdict(enum.Enum):
         return self.name
 
 
-class Reason(enum.Enum):
+class Reason(_Lasting):
     """Why a verdict was given. The value of each member is the sentence a user reads."""
 
     CONVERGES = "the central differences converge, and their limit is the claim"
@@ -51,7 +64,7 @@ class Reason(enum.Enum):
         return self.name
 
 
-class Law(enum.Enum):
+class Law(_Lasting):
     """An identity that needs no steps. The value of each member is its formula."""
 
     VALUE = "the value that comes with the derivative is f(x)"
@@ -92,7 +105,7 @@ NO_TWIN = "the function does not run in float64, so only its arithmetic as shipp
 
 def points_summary(found: Sequence[tuple[str, Verdict, Reason | None]]) -> str:
     """What verdicts at several points, the given one first, say together."""
-    names = {verdict: [name for name, given, _ in found if given is verdict] for verdict in Verdict}
+    names = {verdict: [name for name, given, _ in found if given == verdict] for verdict in Verdict}
     right, wrong, open_ = (names[v] for v in (Verdict.CORRECT, Verdict.WRONG, Verdict.UNRESOLVED))
     count = len(found)
     if len(right) == count:
@@ -118,17 +131,17 @@ def points_summary(found: Sequence[tuple[str, Verdict, Reason | None]]) -> str:
 def terms_summary(terms: Sequence[tuple[str, Verdict]], total: Verdict) -> str:
     """What the verdicts on the terms of a sum, and on the sum, say together."""
     wrong, right, open_ = (
-        ", ".join(name for name, verdict in terms if verdict is wanted)
+        ", ".join(name for name, verdict in terms if verdict == wanted)
         for wanted in (Verdict.WRONG, Verdict.CORRECT, Verdict.UNRESOLVED)
     )
     rest = "".join([f"; {right} right" if right else "", f"; {open_} undecided" if open_ else ""])
     if wrong:
         return f"the mistake is in the derivative of {wrong}{rest}"
-    if total is Verdict.WRONG:
+    if total == Verdict.WRONG:
         return TOTAL_ONLY if not open_ else f"the claim for the sum is wrong{rest}"
     if open_:
         return f"no term is seen to be wrong{rest}"
-    undecided = "" if total is Verdict.CORRECT else ", though their sum is undecided"
+    undecided = "" if total == Verdict.CORRECT else ", though their sum is undecided"
     return f"the derivative of every term is right: {right}{undecided}"
 
 
@@ -166,17 +179,17 @@ ZERO_BLOCKS = "zero blocks: {blocks}"
 def second_summary(gradient: Verdict, why: Reason | None, product: Verdict) -> str:
     """What the checks of a gradient, from the function, and of a Hessian-vector product, from the gradient, say."""
     agrees = f"the product {IS_ITS[product]}"
-    if gradient is Verdict.CORRECT:
+    if gradient == Verdict.CORRECT:
         return f"the gradient is right, and {agrees}"
-    if gradient is Verdict.WRONG:
-        tail = ": mend the gradient first" if product is Verdict.CORRECT else ""
+    if gradient == Verdict.WRONG:
+        tail = ": mend the gradient first" if product == Verdict.CORRECT else ""
         return f"the gradient itself is wrong, and {agrees}{tail}"
     return f"the gradient is undecided{f' ({why.name})' if why else ''}, and {agrees}"
 
 
 def stages_summary(found: Sequence[tuple[str, Verdict]]) -> str:
     """What the verdicts on the stages of a chain say together."""
-    wrong, open_ = ([name for name, given in found if given is v] for v in (Verdict.WRONG, Verdict.UNRESOLVED))
+    wrong, open_ = ([name for name, given in found if given == v] for v in (Verdict.WRONG, Verdict.UNRESOLVED))
     undecided = f"; undecided: {', '.join(open_)}" if open_ else ""
     if not wrong:
         return f"no stage is seen to be wrong{undecided}" if open_ else f"all {len(found)} stages are right"
@@ -191,17 +204,17 @@ def gauss_newton_summary(product: Verdict, jacobian: Verdict) -> str:
         Verdict.WRONG: "the product is not that of the linearised model",
         Verdict.UNRESOLVED: "the product could not be decided",
     }[product]
-    if jacobian is Verdict.WRONG:
+    if jacobian == Verdict.WRONG:
         return f"the model's own Jacobian is wrong, and {said}: mend the model's derivative first"
-    known = "right" if jacobian is Verdict.CORRECT else "undecided"
+    known = "right" if jacobian == Verdict.CORRECT else "undecided"
     return f"the model's Jacobian is {known}, and {said}"
 
 
 def twin_summary(formula: Verdict, finest: float, shipped: Verdict, off: float, dtype: str, limit: float) -> str:
     """What a check in float64 and one in the arithmetic as shipped say together."""
-    if formula is Verdict.WRONG:
+    if formula == Verdict.WRONG:
         return f"the formula itself is wrong, in float64 too, so that its arithmetic in {dtype} does not matter"
-    if formula is not Verdict.CORRECT:
+    if formula != Verdict.CORRECT:
         return f"in float64 the formula is undecided, so that its arithmetic in {dtype} has nothing to be held against"
     start = f"the formula is right to {_short(finest)}"
     if not math.isfinite(off):
@@ -410,15 +423,15 @@ SENTENCE = re.compile(r"(?<=\.)\s+")
 
 def advice_for(verdict: Verdict, reason: Reason, evidence: dict[str, float | str]) -> str:
     """What to do about a finding, with its own numbers; empty where nothing is to do."""
-    if verdict is Verdict.CORRECT:
+    if verdict == Verdict.CORRECT:
         return LOW_PRECISION if "precision inside" in evidence else ""
     template, first, more = ADVICE.get(reason, ""), "", ""
-    if reason is Reason.MISMATCH:
+    if reason == Reason.MISMATCH:
         template = {"factor": FACTOR, "one number": ONE_NUMBER, "small": SMALL}.get(
             str(evidence.get("pattern")) * ("ratio" in evidence), template
         )
         more = CONJUGATE if evidence.get("complex") else ""
-    elif reason is Reason.KINK and evidence.get("claim") == "is not finite":
+    elif reason == Reason.KINK and evidence.get("claim") == "is not finite":
         template = NOT_FINITE_CLAIM
     elif reason in SHORT_OF_DIGITS and "precision" in evidence:
         first = IN_FLOAT64

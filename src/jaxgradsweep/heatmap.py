@@ -7,7 +7,8 @@ from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from jaxgradsweep.text import leaf_name, number, shorten
+from jaxgradsweep._figure import Drawing
+from jaxgradsweep._writing import leaf_name, number, shorten
 
 if TYPE_CHECKING:
     from jaxgradsweep._hessian import HessianReport
@@ -29,7 +30,7 @@ def plot_hessian(report: "HessianReport", ax: Axes | None = None) -> Figure | Ax
     Returns:
         The new figure, or the axes that were given.
     """
-    figure = Figure(figsize=(6.4, 5.4), layout="constrained") if ax is None else None
+    figure = Drawing(figsize=(6.4, 5.4), layout="constrained") if ax is None else None
     panel = figure.subplots() if figure is not None else ax
     assert panel is not None
     _image(panel, report.relative_error)
@@ -55,7 +56,7 @@ def plot_blame(blame: "Blame") -> Figure:
     Returns:
         A new figure of two panels.
     """
-    figure = Figure(figsize=(10.4, 4.4), layout="constrained")
+    figure = Drawing(figsize=(10.4, 4.4), layout="constrained")
     left, right = figure.subplots(1, 2)
     figure.suptitle(shorten(leaf_name(blame.path), 80), fontsize="medium", parse_math=False)
     errors = component_errors(blame)

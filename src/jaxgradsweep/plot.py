@@ -1,6 +1,5 @@
 """A report as a figure: the error of the claim against the step. No pyplot."""
 
-import io
 import textwrap
 from collections.abc import Sequence
 from typing import Any
@@ -11,10 +10,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator
 
+from jaxgradsweep._figure import Drawing, as_svg
 from jaxgradsweep._report import Report
 from jaxgradsweep._verdict import Finding
 from jaxgradsweep._wording import Reason, Verdict
-from jaxgradsweep.text import NO_LIMIT, leaf_name, number, relative_size, shorten
+from jaxgradsweep._writing import NO_LIMIT, leaf_name, number, relative_size, shorten
 
 MOST_PANELS = 6
 TITLE_WIDTH = 58  # letters over the narrowest panel
@@ -44,13 +44,13 @@ def plot_report(report: Report, ax: Axes | None = None) -> Figure | Axes:
     Returns:
         The new figure, or the axes that were given.
     """
-    worst_first = _worst_first(report.findings)
+    findings = worst_first(report.findings)
     if ax is not None:
-        return plot_finding(report, worst_first[0], ax) if worst_first else _say_so(ax, "nothing was probed")
-    shown = worst_first[:MOST_PANELS]
+        return plot_finding(report, findings[0], ax) if findings else _say_so(ax, "nothing was probed")
+    shown = findings[:MOST_PANELS]
     columns = min(len(shown), 3 if len(shown) > 4 else 2) or 1
     rows = -(-len(shown) // columns) or 1
-    figure = Figure(figsize=(1.8 + 4.6 * columns, 1.2 + 3.5 * rows), layout="constrained")
+    figure = Drawing(figsize=(1.8 + 4.6 * columns, 1.2 + 3.5 * rows), layout="constrained")
     panels = list(figure.subplots(rows, columns, squeeze=False).flat)
     if not shown:
         _say_so(panels[0], "nothing was probed")
@@ -61,9 +61,9 @@ def plot_report(report: Report, ax: Axes | None = None) -> Figure | Axes:
         panel.remove()
     if shown:
         _share_legend(figure, 3 if columns == 1 else 5)
-    if len(worst_first) > len(shown):
-        left_out = len(worst_first) - len(shown)
-        figure.suptitle(f"the {len(shown)} worst of {len(worst_first)} leaves, {left_out} left out")
+    if len(findings) > len(shown):
+        left_out = len(findings) - len(shown)
+        figure.suptitle(f"the {len(shown)} worst of {len(findings)} leaves, {left_out} left out")
     return figure
 
 
@@ -83,7 +83,7 @@ def plot_finding(report: Report, finding: Finding, ax: Axes | None = None) -> Ax
         The axes.
     """
     if ax is None:
-        ax = Figure(figsize=(6.4, 4.8), layout="constrained").subplots()
+        ax = Drawing(figsize=(6.4, 4.8), layout="constrained").subplots()
     ax.set(xscale="log", yscale="log", xlabel="relative step h")
     ax.set_title(_title(finding), fontsize="medium", parse_math=False)
     if not 0 <= finding.probe < report.sweep.claimed.size or report.sweep.steps.size == 0:
@@ -99,23 +99,21 @@ def plot_finding(report: Report, finding: Finding, ax: Axes | None = None) -> Ax
     return ax
 
 
+def of_worst(report: Report) -> Figure:
+    """Draw the worst finding, or what else a report draws into one panel, as a figure of its own."""
+    figure = Drawing(figsize=(6.4, 4.8), layout="constrained")
+    report.plot(figure.subplots())
+    return figure
+
+
 def render_svg(report: Report) -> str:
     """Return a figure of the worst finding as an SVG element for a page."""
-    figure = Figure(figsize=(6.4, 4.8), layout="constrained")
-    report.plot(figure.subplots())
-    return as_svg(figure)
-
-
-def as_svg(figure: Figure) -> str:
-    """Return a figure as an SVG element for a page."""
-    buffer = io.StringIO()
-    figure.savefig(buffer, format="svg", metadata={"Date": None})
-    return buffer.getvalue()[buffer.getvalue().index("<svg") :]
+    return as_svg(of_worst(report))
 
 
 def _title(finding: Finding) -> str:
     name = shorten(leaf_name(finding.path), 44) if finding.path else "the argument"
-    off = f", off by {number(abs(finding.error))}" if finding.verdict is Verdict.WRONG else ""
+    off = f", off by {number(abs(finding.error))}" if finding.verdict == Verdict.WRONG else ""
     measured = f"{finding.reason}, detection limit {number(finding.resolution)}"
     why = f"{finding.reason}: {finding.reason.value}" if finding.reason in NO_LIMIT else measured
     return f"{name}: {finding.verdict}{off}\n{textwrap.fill(why, TITLE_WIDTH)}"
@@ -131,7 +129,7 @@ def _draw(ax: Axes, report: Report, finding: Finding, reference: float) -> None:
             for series in (report.sweep.forward, report.sweep.backward)
             if finding.reason in ONE_SIDED
         ]
-        levels = [abs(finding.error)] if finding.verdict is Verdict.WRONG else []
+        levels = [abs(finding.error)] if finding.verdict == Verdict.WRONG else []
         levels.append(finding.uncertainty / size)
     ax.set_xlim(steps.min() / 2, steps.max() * 2)
     ax.set_ylim(*_vertical_range(np.concatenate([np.abs(errors), levels, *sides])))
@@ -245,11 +243,12 @@ def _share_legend(figure: Figure, columns: int) -> None:
     )
 
 
-def _worst_first(findings: Sequence[Finding]) -> list[Finding]:
+def worst_first(findings: Sequence[Finding]) -> list[Finding]:
+    """Sort findings: wrong ones first, the largest error first, then those with the coarsest detection limit."""
     rank = {Verdict.WRONG: 0, Verdict.UNRESOLVED: 1, Verdict.CORRECT: 2}
 
     def badness(finding: Finding) -> tuple[int, float]:
-        size = abs(finding.error) if finding.verdict is Verdict.WRONG else finding.resolution
+        size = abs(finding.error) if finding.verdict == Verdict.WRONG else finding.resolution
         return rank[finding.verdict], -size if size == size else -np.inf
 
     return sorted(findings, key=badness)
