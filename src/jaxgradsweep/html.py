@@ -41,10 +41,10 @@ NEEDS_JINJA = (
 
 
 def render(report: Report) -> str:
-    """Return the report as an HTML page that needs no other file, no network and no script.
+    """Return the report as an HTML page that needs no other file and no network.
 
-    A small script of its own sorts tables by a column whose title is clicked. The page forbids the browser to load
-    anything, so that it can be opened, mailed and kept as it is.
+    A small script sorts tables by the column whose title is clicked; the page can be read without it. It forbids the
+    browser to load anything, so that it can be opened, mailed and kept as it is.
 
     Args:
         report: What a check found.
@@ -134,9 +134,8 @@ def call_of(report: Report) -> str:
     versions = ", ".join(f"{name} {known[name]}" for name in VERSIONS if name in known)
     machine = ", ".join(dict.fromkeys(known[name] for name in MACHINE if name in known))
     comments = [f"# {printable(words)}" for words in (versions, machine) if words]
-    return "\n".join(
-        [*comments, "import jaxgradsweep as jgs", "", f"report = jgs.{known.get('call') or _guess(report)}"]
-    )
+    call = printable(known.get("call") or _guess(report))
+    return "\n".join([*comments, "import jaxgradsweep as jgs", "", f"report = jgs.{call}"])
 
 
 def _guess(report: Report) -> str:
