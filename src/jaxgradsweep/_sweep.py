@@ -35,8 +35,8 @@ class Sweep:
         eps: spacing at 1 of the outputs' least precise dtype.
         rounds: whether F rounds by itself, so that steps in its values are no sign of low precision inside.
         shorter: whether F computes in a lower precision inside, or calls what JAX does not see.
-        inner: spacing at 1 of the least precise numbers that F is known to compute with, where that is less precise than
-            its arguments and outputs; else 0.
+        inner: spacing at 1 of the least precise numbers that F is known to compute with, where these are less precise
+            than its arguments and outputs; else 0.
         order: order of the derivative that the differences estimate. For 2, `difference` is a second difference over h,
             so that it is proportional to h like the others, and its noise falls as 1/h.
         apart: how far phi(0), evaluated in a batch of points, is from the value that comes with the claim, evaluated by
