@@ -4,6 +4,8 @@ Everything here is defined once, at module level: a check compiles one program p
 that share a function share its program.
 """
 
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -126,3 +128,11 @@ def is_numpy_all_through(value):
     if hasattr(value, "__dataclass_fields__"):
         return all(is_numpy_all_through(getattr(value, name)) for name in value.__dataclass_fields__)
     return True
+
+
+# ---- printed text
+
+
+def words(text):
+    """Words without numbers: measured noise differs between machines, and the lines break elsewhere."""
+    return [word for word in re.sub(r"-?\d[\d.,]*(e-?\d+)?", "", text).split() if word.strip("-,.()")]

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from helpers import words
+
 README = Path(__file__).parents[1] / "README.md"
 
 
@@ -25,11 +27,6 @@ def outputs():
         r"^<!-- output: (\w+) -->\n```text\n(.*?)^```$", README.read_text(encoding="utf-8"), flags=re.M | re.S
     )
     return [text for name, text in shown if name != "demo"]
-
-
-def words(text):
-    """Words without numbers: measured noise differs between machines, and the lines break elsewhere."""
-    return [word for word in re.sub(r"-?\d[\d.,]*(e-?\d+)?", "", text).split() if word.strip("-,.()")]
 
 
 def test_the_examples_run_in_order_and_find_their_mistakes(heading_to_code, monkeypatch, tmp_path, capsys):

@@ -233,12 +233,12 @@ def test_what_does_not_fit_says_so_before_it_runs(monkeypatch):
 
 def test_a_small_allowance_evaluates_fewer_points_at_once_with_the_same_verdict():
     needed = 8 * 60_000
-    small = jgs.check_grad(loss, (PARAMS, INPUTS), memory=6 * needed)
+    small = jgs.check_grad(loss, (PARAMS, INPUTS), memory=7 * needed)
     large = jgs.check_grad(loss, (PARAMS, INPUTS))
     assert small.ok
     assert large.ok
     assert small.evaluations != large.evaluations  # other chunks
-    wrong = jgs.check_grad(loss, (PARAMS, INPUTS), memory=6 * needed, grad=lambda p, x: jax.tree.map(
+    wrong = jgs.check_grad(loss, (PARAMS, INPUTS), memory=7 * needed, grad=lambda p, x: jax.tree.map(
         lambda g: g * (1 + 1e-7), jax.grad(loss)(p, x)), locate=False)  # fmt: skip
     assert wrong.verdict.name == "WRONG"
 

@@ -46,6 +46,14 @@ class Cause:
         factor: the number that was estimated with it, such as the constant factor or the strength of a weight decay.
         confidence: share of the error that it explains.
         sentence: what it means, and where to look.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> import jaxgradsweep as jgs
+        >>> x = jnp.linspace(0.3, 1.2, 6)
+        >>> report = jgs.check_grad(lambda x: jnp.mean(jnp.sin(x)), (x,), grad=jnp.cos)
+        >>> report.causes[0].name, round(report.causes[0].factor, 6)
+        ('constant-factor', 6.0)
     """
 
     name: str

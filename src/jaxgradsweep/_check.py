@@ -38,26 +38,28 @@ def check_grad(
         grad: the claim: None for JAX's own gradient, a callable with `fun`'s arguments, or the values themselves, in
             the structure of `args[argnums]`. For a dict of terms, that of their sum or a dict with one for each.
         **settings: keyword arguments common to all checks:
-            dtype: "float64" (default: evaluate in double precision, whatever the arrays and the x64 flag are),
-                "native" (as the arrays come), or "both": the formula in float64, the arithmetic as it ships, and how
-                well the two agree.
-            matmul_precision: of float32 matrix products, as in `jax.default_matmul_precision` ("highest"); None: the
-                caller's own, to check what ships.
-            points: further points to check at, as a list of args tuples, or how many perturbations of `args`.
-            rtol: how large a relative error matters; None (default): the measured detection limit.
-            directions: random directions per leaf; None (default): 2, or 8 where `rtol` is set.
-            steps: the grid of relative steps, each half of the one before.
-            thorough: True to evaluate at all steps; by default 16 of the 40 decide where they clearly can.
-            key: integer seed of the directions (0).
-            batch_size: points evaluated at once; memory: budget in bytes for them (half of what the device has free).
-            devices: over which to spread the probes: devices of one kind, or how many of the local ones; None
-                (default): all local ones where the work is worth it. Leaves that are spread over devices stay so.
-            checkpoint: a folder that keeps what is measured; the same call goes on from there.
-            progress: True for a bar on stderr, or a function that is called with (what, done, total).
-            consistency: True to test every identity that needs no steps (see `Report.consistency`); False: those that
-                the sweep tells by itself; None (default): those that cost less than the sweep.
-            locate: whether to look for the components that make a claim wrong, see `Report.blame`. None (default): with
-                at most three times the evaluations of the check; True: with as many as it takes; False: not at all.
+
+            * `dtype`: "float64" (default: evaluate in double precision, whatever the arrays and the x64 flag are),
+              "native" (as the arrays come), or "both": the formula in float64, the arithmetic as it ships, and how
+              well the two agree.
+            * `matmul_precision`: of float32 matrix products, as in `jax.default_matmul_precision` ("highest"); None:
+              the caller's own, to check what ships.
+            * `points`: further points to check at, as a list of args tuples, or how many perturbations of `args`.
+            * `rtol`: how large a relative error matters; None (default): the measured detection limit.
+            * `directions`: random directions per leaf; None (default): 2, or 8 where `rtol` is set.
+            * `steps`: the grid of relative steps, each half of the one before.
+            * `thorough`: True to evaluate at all steps; by default 16 of the 40 decide where they clearly can.
+            * `key`: integer seed of the directions (0).
+            * `batch_size`: points evaluated at once.
+            * `memory`: budget in bytes for them (half of what the device has free).
+            * `devices`: over which to spread the probes: devices of one kind, or how many of the local ones; None
+              (default): all local ones where the work is worth it. Leaves that are spread over devices stay so.
+            * `checkpoint`: a folder that keeps what is measured; the same call goes on from there.
+            * `progress`: True for a bar on stderr, or a function that is called with (what, done, total).
+            * `consistency`: True to test every identity that needs no steps (see `Report.consistency`); False: those
+              that the sweep tells by itself; None (default): those that cost less than the sweep.
+            * `locate`: whether to look for the components that make a claim wrong, see `Report.blame`. None (default):
+              with at most three times the evaluations of the check; True: with as many as it takes; False: not at all.
 
     Returns:
         A report: `report.ok`, `report.verdict`, `report.findings`, `print(report)`, `report.plot()`.
@@ -115,6 +117,17 @@ def check_vjp(
 
     Source:
         Signature of `vjp` after `jax.test_util.check_vjp`.
+
+    Example:
+        >>> import jax
+        >>> import jax.numpy as jnp
+        >>> import jaxgradsweep as jgs
+        >>> def softmax_vjp(z):
+        ...     y = jax.nn.softmax(z)
+        ...     return y, lambda u: (y * u - y * jnp.sum(u),)  # the mistake: the sum is one of y * u
+        >>> report = jgs.check_vjp(jax.nn.softmax, (jnp.array([0.1, 0.7]),), vjp=softmax_vjp, locate=False)
+        >>> report.verdict.name
+        'WRONG'
     """
     known = settings_from(settings)
     return survey("vjp", fun, args, argnums=argnums, rule=_callable("vjp", vjp), settings=known, has_aux=has_aux)
@@ -153,6 +166,16 @@ def check_jvp(
 
     Source:
         Signature of `jvp` after `jax.jvp`.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> import jaxgradsweep as jgs
+        >>> def tanh_jvp(primals, tangents):
+        ...     (x,), (v,) = primals, tangents
+        ...     y = jnp.tanh(x)
+        ...     return y, (1 - y**2) * v
+        >>> jgs.check_jvp(jnp.tanh, (jnp.array([0.3, 1.2]),), jvp=tanh_jvp).ok
+        True
     """
     known = settings_from(settings)
     return survey("jvp", fun, args, argnums=argnums, rule=_callable("jvp", jvp), settings=known, has_aux=has_aux)
@@ -198,6 +221,13 @@ def check_hvp(
 
     Source:
         Pearlmutter, Fast exact multiplication by the Hessian (1994).
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> import jaxgradsweep as jgs
+        >>> report = jgs.check_hvp(lambda x: jnp.sum(jnp.sin(x)), (jnp.array([0.3, 1.2]),))
+        >>> report.summary
+        'the gradient is right, and the product is its derivative'
     """
     known = settings_from(settings)
     return check_second(fun, args, known, via, argnums=argnums, rule=hvp, has_aux=has_aux)

@@ -38,6 +38,13 @@ class Consistency:
         roundoff: what rounding contributes to that, measured at points a few roundings aside.
         limit: the identity holds if the residual is at most this.
         advice: where to look if it does not.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> import jaxgradsweep as jgs
+        >>> report = jgs.check_vjp(jnp.sin, (jnp.array([0.3, 1.2]),))
+        >>> [(each.law.name, each.holds) for each in report.consistency]
+        [('ADJOINT', True), ('LINEARITY', True), ('VALUE', True), ('BATCH', True)]
     """
 
     law: Law

@@ -43,6 +43,11 @@ class Criteria:
         quantum: jumps below this part of phi may be rounding (bfloat16 has 2^-8).
         hidden: where the function computes in a lower precision inside, changes below this part of phi may be lost to
             the rounding there; 0 where it does not.
+
+    Example:
+        >>> import jaxgradsweep as jgs
+        >>> jgs.Criteria().finest, jgs.Criteria().coarsest
+        (1e-09, 0.001)
     """
 
     rtol: float | None = None

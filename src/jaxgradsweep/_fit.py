@@ -59,7 +59,7 @@ class Fit:
         jump_uncertainty: its error bar.
         leap: phi(h) - phi(-h), extrapolated to h = 0 beside the slope: a jump at x, or a layer too thin to see.
         leap_uncertainty: its error bar.
-        growth: exponent p in |phi(h) - phi(-h)| ~ h^p for the smallest steps above the noise.
+        growth: exponent p in `|phi(h) - phi(-h)| ~ h^p` for the smallest steps above the noise.
         jump_distance: relative step at which the nearest jump of phi is crossed; NaN where none is seen.
         jump_size: size of that jump.
         motionless: whether phi does not move over the smallest steps.

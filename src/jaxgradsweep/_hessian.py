@@ -57,6 +57,16 @@ class HessianReport(Report):
         leaves: names of the leaves.
         offsets: where each leaf begins, and n.
         structure: what the blocks tell: zero blocks, broken symmetry, entries that are off.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> import jaxgradsweep as jgs
+        >>> def hessian(x):
+        ...     return jnp.array([[2 * x[1], 2 * x[0]], [0.0, 0.0]])  # the mistake: the mirror image of 2 x[0] is 0
+        >>> fun, args = lambda x: x[0] ** 2 * x[1], (jnp.array([1.0, 3.0]),)
+        >>> report = jgs.check_hessian(fun, args, hessian=hessian, locate=False)
+        >>> print(report.structure[0])
+        1 of 4 entries of block (argument) x (argument) differ from what was measured
     """
 
     claimed: Matrix
@@ -68,7 +78,7 @@ class HessianReport(Report):
 
     @property
     def relative_error(self) -> Matrix:
-        """|claimed - estimate| of each entry, relative to the RMS entry of its block."""
+        """`|claimed - estimate|` of each entry, relative to the RMS entry of its block."""
         return relative_errors(self.claimed, self.estimate, self.offsets)
 
     def plot(self, ax: "Axes | None" = None) -> "Figure | Axes":

@@ -56,6 +56,14 @@ class Blame:
         seen_estimate: what was measured.
         seen_uncertainty: its error bar.
         probes: how many probes it took.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> import jaxgradsweep as jgs
+        >>> x = jnp.linspace(0.3, 1.2, 6)
+        >>> report = jgs.check_grad(lambda x: jnp.sum(jnp.sin(x)), (x,), grad=lambda x: jnp.cos(x).at[4].set(0.0))
+        >>> report.blame[0].indices.tolist(), report.blame[0].complete
+        ([[4]], True)
     """
 
     path: str

@@ -32,7 +32,7 @@ VERSION = 1  # raise it when an older reader would misread the JSON
 class Classic:
     """The figures that other gradient checkers print, over the probed directional derivatives of one leaf.
 
-    With claimed values `a` and numeric values `n` (here the extrapolated ones), one of each per probe:
+    With claimed values `a` and numeric values `n` (here the extrapolated ones), one of each per probe::
 
         cs231n         = max |a - n| / max(1e-8, |a| + |n|)
         ratio          = ||a - n|| / (||a|| + ||n||)
@@ -44,6 +44,14 @@ class Classic:
 
     Source: the notes of Stanford's CS231n ("Gradient checks", `cs231n`), the deeplearning.ai course (`ratio`) and
     Stanford's UFLDL tutorial (`sum_ratio`).
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> import jaxgradsweep as jgs
+        >>> import numpy as np
+        >>> report = jgs.check_grad(jnp.sin, (0.3,), grad=1.00001 * np.cos(0.3), locate=False)
+        >>> report.verdict.name, report.classic[0].rules_of_thumb()["cs231n"]
+        ('WRONG', 'ok with kinks')
     """
 
     path: str
@@ -103,7 +111,15 @@ def _norm(values: Float[np.ndarray, " probes"]) -> float:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Part:
-    """One of several checks that a report joins: at one of several points, of one term, or in one precision."""
+    """One of several checks that a report joins: at one of several points, of one term, or in one precision.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> import jaxgradsweep as jgs
+        >>> report = jgs.check_grad(jnp.abs, (0.0,), points=1)
+        >>> [(part.name, part.report.verdict.name) for part in report.parts]
+        [('args', 'UNRESOLVED'), ('perturbed 1', 'CORRECT')]
+    """
 
     name: str
     report: "Report"
@@ -132,6 +148,15 @@ class Report:
         summary: What the parts say together, in a sentence.
         consistency: How well identities hold that need no steps: symmetry of a Hessian, linearity, forward against
             reverse mode, the value that comes with a derivative, batches.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> import jaxgradsweep as jgs
+        >>> report = jgs.check_grad(jnp.sin, (0.3,), grad=jnp.sin, locate=False)
+        >>> print(report.verdict.value)
+        the claimed derivative is not the derivative of the function
+        >>> report.ok, report.resolution < 1e-12
+        (False, True)
     """
 
     kind: str
@@ -254,7 +279,17 @@ class Report:
 
 
 class DerivativeWrong(AssertionError):
-    """A claimed derivative is wrong. `report` tells the rest."""
+    """A claimed derivative is wrong. `report` tells the rest.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> import jaxgradsweep as jgs
+        >>> try:
+        ...     jgs.check_grad(jnp.sin, (0.3,), grad=jnp.sin, locate=False).raise_unless_correct()
+        ... except jgs.DerivativeWrong as wrong:
+        ...     print(wrong.report.findings[0].reason)
+        MISMATCH
+    """
 
     def __init__(self, report: Report) -> None:
         super().__init__(report)
@@ -262,7 +297,17 @@ class DerivativeWrong(AssertionError):
 
 
 class DerivativeUnresolved(AssertionError):
-    """A check could not tell whether the claimed derivative is right. `report` tells why, and what to do."""
+    """A check could not tell whether the claimed derivative is right. `report` tells why, and what to do.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> import jaxgradsweep as jgs
+        >>> try:
+        ...     jgs.check_grad(jnp.abs, (0.0,)).raise_unless_correct()
+        ... except jgs.DerivativeUnresolved as unresolved:
+        ...     print(unresolved.report.findings[0].reason)
+        KINK
+    """
 
     def __init__(self, report: Report) -> None:
         super().__init__(report)

@@ -12,7 +12,7 @@ from jaxgradsweep._survey import join, survey
 from jaxgradsweep._tree import is_inexact
 from jaxgradsweep._wording import stages_summary
 
-Stage = Callable | tuple[Callable, Callable | None]
+Stage = Callable[..., Any] | tuple[Callable[..., Any], Callable[..., Any] | None]
 
 
 @recorded

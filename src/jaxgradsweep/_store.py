@@ -57,7 +57,9 @@ class Store:
     def __init__(
         self, folder: str | os.PathLike[str], others: Sequence[Any] = (), shard: tuple[int, int] | None = None
     ) -> None:
-        self.folder, self.others, self.shard = Path(folder), tuple(map(Path, others)), shard
+        self.folder: Path = Path(folder)
+        self.others: tuple[Path, ...] = tuple(map(Path, others))
+        self.shard: tuple[int, int] | None = shard
         self.rows: dict[str, dict[str, np.ndarray]] = {}
 
     def within(self, name: str) -> "Store":

@@ -27,7 +27,8 @@ class Sweep:
         difference: phi(h) - phi(-h).
         forward: phi(h) - phi(0).
         backward: phi(0) - phi(-h).
-        bend: sum over outputs of |u (F(x + h v) - 2 F(x) + F(x - h v))|: C(h) without cancellation between outputs.
+        bend: sum over outputs of `|u (F(x + h v) - 2 F(x) + F(x - h v))|`: C(h) without cancellation between
+            outputs.
         roundoff: standard deviation that rounding the outputs alone gives to phi.
         claimed: the claimed `<u, L v>`.
         size: RMS size of the terms of the claimed pairing.

@@ -50,6 +50,18 @@ class Finding:
         probes: rows of the report's sweep that belong to this leaf.
         probe: the row that decided.
         evidence: named numbers behind the reason.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> import jaxgradsweep as jgs
+        >>> def loss(params):
+        ...     return jnp.sum(jnp.exp(params["x"]) * params["y"])
+        >>> def gradient(params):
+        ...     return {"x": jnp.exp(params["x"]) * params["y"], "y": params["x"]}  # the mistake: it is exp(x)
+        >>> params = {"x": jnp.array([0.1, 0.7]), "y": jnp.array([2.0, 3.0])}
+        >>> report = jgs.check_grad(loss, (params,), grad=gradient, locate=False)
+        >>> [(finding.path, finding.verdict.name) for finding in report.findings]
+        [("['x']", 'CORRECT'), ("['y']", 'WRONG')]
     """
 
     path: str

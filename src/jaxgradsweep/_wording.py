@@ -20,7 +20,13 @@ class _Lasting(enum.Enum):
 
 
 class Verdict(_Lasting):
-    """The answer to "is this derivative right?". The value of each member is the sentence a user reads."""
+    """The answer to "is this derivative right?". The value of each member is the sentence a user reads.
+
+    Example:
+        >>> import jaxgradsweep as jgs
+        >>> print(jgs.Verdict.CORRECT.value)
+        the claimed derivative agrees with the function
+    """
 
     CORRECT = "the claimed derivative agrees with the function"
     WRONG = "the claimed derivative is not the derivative of the function"
@@ -31,7 +37,13 @@ class Verdict(_Lasting):
 
 
 class Reason(_Lasting):
-    """Why a verdict was given. The value of each member is the sentence a user reads."""
+    """Why a verdict was given. The value of each member is the sentence a user reads.
+
+    Example:
+        >>> import jaxgradsweep as jgs
+        >>> print(jgs.Reason.KINK.value)
+        the function has a kink at the point: the slopes on its two sides differ
+    """
 
     CONVERGES = "the central differences converge, and their limit is the claim"
     EXACT = "the function is linear or quadratic along the probe, and its differences equal the claim"
@@ -65,7 +77,13 @@ class Reason(_Lasting):
 
 
 class Law(_Lasting):
-    """An identity that needs no steps. The value of each member is its formula."""
+    """An identity that needs no steps. The value of each member is its formula.
+
+    Example:
+        >>> import jaxgradsweep as jgs
+        >>> print(jgs.Law.SYMMETRY.value)
+        <u, H v> = <v, H u>
+    """
 
     VALUE = "the value that comes with the derivative is f(x)"
     LINEARITY = "L(a v + b w) = a L v + b L w"

@@ -6,7 +6,7 @@ A part is a folder with what was measured of every n-th probe, and with the job 
 import dataclasses
 import json
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from jaxgradsweep._report import Report
 from jaxgradsweep._store import SHARE, ShareDone, Store, write_whole
 
 JOB = "job.json"
-MODES = {"grad": check_grad, "vjp": check_vjp, "jvp": check_jvp, "hvp": check_hvp}
+MODES: dict[str, Callable[..., Report]] = {"grad": check_grad, "vjp": check_vjp, "jvp": check_jvp, "hvp": check_hvp}
 
 
 class JobError(Exception):

@@ -73,7 +73,7 @@ def plot_blame(blame: "Blame") -> Figure:
 
 
 def component_errors(blame: "Blame") -> np.ndarray:
-    """|claimed - measured| of each component, relative to the RMS of those measured; NaN where none was."""
+    """`|claimed - measured|` of each component, relative to the RMS of those measured; NaN where none was."""
     errors = np.full(blame.shape, np.nan)
     size = np.sqrt(np.mean(np.abs(blame.seen_estimate) ** 2)) or 1.0
     places = np.ravel_multi_index(tuple(blame.looked_at.T), blame.shape) if blame.shape else np.zeros(1, int)
