@@ -9,7 +9,10 @@ from matplotlib.figure import Figure
 
 _TAG = re.compile("<[^<>]*>")  # words in an SVG have neither of the two
 _NAMED = re.compile(r' id="|href="#|url\(#')
-DOTS = 144  # per inch, in a notebook
+DOTS = 144  # per inch of an image
+# Equal drawings make equal files: without a date, and with the same names inside.
+DATELESS = {"png": {}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}
+SALT = "jaxgradsweep"
 
 
 class Drawing(Figure):
@@ -21,8 +24,14 @@ class Drawing(Figure):
 
 def as_png(figure: Figure) -> bytes:
     """Return a figure as an image."""
+    return as_file(figure, "png")
+
+
+def as_file(figure: Figure, kind: str) -> bytes:
+    """Return what a file of a figure holds: "png", "svg" or "pdf"."""
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=DOTS)
+    with rc_context({"svg.hashsalt": SALT}):
+        figure.savefig(buffer, format=kind, dpi=DOTS, metadata=DATELESS[kind])
     return buffer.getvalue()
 
 
@@ -38,7 +47,7 @@ def as_svg(figure: Figure, name: str = "") -> str:
         The element: the same for the same drawing.
     """
     buffer = io.StringIO()
-    with rc_context({"svg.fonttype": "none", "svg.hashsalt": "jaxgradsweep"}):
+    with rc_context({"svg.fonttype": "none", "svg.hashsalt": SALT}):
         figure.savefig(buffer, format="svg", metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
     drawn = buffer.getvalue()
     drawn = drawn[drawn.index("<svg") :].strip()

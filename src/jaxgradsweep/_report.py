@@ -1,7 +1,6 @@
 """All that one check found, as one record: read it, print it, draw it, keep it as JSON, or raise it."""
 
 import os
-import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from jaxgradsweep._cause import Cause
 from jaxgradsweep._consistency import Consistency
 from jaxgradsweep._fit import Fit
 from jaxgradsweep._locate import Blame
+from jaxgradsweep._store import write_whole
 from jaxgradsweep._sweep import Sweep
 from jaxgradsweep._verdict import Finding
 from jaxgradsweep._wording import NO_RULE, RULES_OF_THUMB, Verdict
@@ -229,13 +229,7 @@ class Report:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the report to `path` as JSON. The file appears whole or not at all."""
-        target = Path(path)
-        partial = target.with_name(f".{target.name}.{secrets.token_hex(4)}.partial")
-        try:
-            partial.write_text(self.to_json(), encoding="utf-8")
-            os.replace(partial, target)
-        finally:
-            partial.unlink(missing_ok=True)
+        write_whole(Path(path), self.to_json().encode())
 
     def save_html(self, path: str | os.PathLike[str]) -> None:
         """Write the report to `path` as a page for a browser, in one file. It appears whole or not at all.

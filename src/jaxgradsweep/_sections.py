@@ -45,15 +45,15 @@ def why(report: Report) -> Section:
     """The reasons, unless the headline states the only one, and what the integral of the claim says."""
     findings = [] if only_reason(report) else not_correct(report)
     reasons = [(finding.reason.value, finding) for finding in findings]
-    integrated = [f for f in report.findings if f.verdict != Verdict.CORRECT or f.reason == Reason.IDENTITY]
-    integrated = [f for f in integrated if f.reason not in (Reason.JUMP, Reason.QUANTISED)]  # nothing integrates a jump
-    return _grouped("why", [*reasons, *_integrals(integrated)])
+    return _grouped("why", [*reasons, *integrals(report.findings)])
 
 
-def _integrals(findings: Sequence[Finding]) -> Iterator[tuple[str, Finding]]:
+def integrals(findings: Sequence[Finding]) -> Iterator[tuple[str, Finding]]:
     """Say what the segments tell, with the largest residual of all leaves that they tell the same of."""
+    asked = [f for f in findings if f.verdict != Verdict.CORRECT or f.reason == Reason.IDENTITY]
+    asked = [f for f in asked if f.reason not in (Reason.JUMP, Reason.QUANTISED)]  # nothing integrates a jump
     for opinion, sentence in IDENTITY.items():
-        group = [finding for finding in findings if finding.evidence.get("identity") == opinion]
+        group = [finding for finding in asked if finding.evidence.get("identity") == opinion]
         told = [[float(each.evidence[f"identity {name}"]) for name in ("residual", "bound")] for each in group]
         residual, bound = max(((abs(residual), bound) for residual, bound in told), default=(0.0, 0.0))
         most = "up to " if len(group) > 1 else ""

@@ -44,12 +44,17 @@ class Cell(str):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Table:
-    """Titles and rows of words; `numeric` columns are aligned to the right; `more` says what is left out."""
+    """Titles and rows of words.
+
+    Columns that are `numeric` are aligned to the right; `more` says what is left out; where it must be `whole`, no name
+    is shortened, however wide it becomes.
+    """
 
     columns: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     numeric: tuple[int, ...] = ()
     more: str = ""
+    whole: bool = False
 
 
 def parts_table(report: Report) -> Table:

@@ -29,10 +29,10 @@ class Job:
 
     Attributes:
         function: FILE_OR_MODULE:NAME of the function.
-        args: of a function that returns the tuple of its arguments.
+        args: of the tuple of its arguments, or of a function that returns them.
         claim: of the claimed derivative; None for JAX's own.
         mode: "grad", "vjp", "jvp" or "hvp".
-        settings: of the check.
+        settings: of the check, with `argnums` and `has_aux`.
     """
 
     function: str
@@ -41,12 +41,16 @@ class Job:
     mode: str = "grad"
     settings: dict[str, Any] = dataclasses.field(default_factory=dict)
 
-    def check(self, store: Store | None = None, **more: Any) -> Report:
-        """Do the check at all steps: a part cannot know whether fewer would decide."""
-        fun, make = target.load(self.function), target.load(self.args)
-        args = make() if callable(make) else make
+    def check(self, store: Store | None = None, *, thorough: bool = True, **more: Any) -> Report:
+        """Do the check, at all steps by default: a part cannot know whether fewer would decide."""
+        fun, args = target.load(self.function), target.load_args(self.args)
+        target.require_call(self.function, fun, args)
         claim = {} if self.claim is None else {self.mode: target.load(self.claim)}
-        return MODES[self.mode](fun, args, thorough=True, checkpoint=store, **claim, **self.settings, **more)
+        for rule in filter(callable, claim.values()):
+            target.require_call(self.claim or "", rule, args if self.mode in ("grad", "vjp") else (args, args))
+        settings = {name: tuple(value) if isinstance(value, list) else value for name, value in self.settings.items()}
+        more |= {"thorough": True} if thorough else {}
+        return MODES[self.mode](fun, args, checkpoint=store, **claim, **settings, **more)
 
 
 def run_part(job: Job, folder: Path, shard: tuple[int, int], **more: Any) -> int:
@@ -55,9 +59,11 @@ def run_part(job: Job, folder: Path, shard: tuple[int, int], **more: Any) -> int
     write_whole(folder / JOB, json.dumps(dataclasses.asdict(job), indent=1).encode())
     store = Store(folder / "rows", shard=(shard[0] - 1, shard[1]))
     try:
-        job.check(store, **more)
+        report = job.check(store, **more)
     except ShareDone as done:
         return done.count
+    if "partial" in report.environment:
+        raise KeyboardInterrupt
     raise JobError("the check has nothing to measure")
 
 
@@ -89,12 +95,19 @@ def missing_parts(missing: Sequence[int], count: int, job: Job) -> str:
         return "none of these folders holds a finished part"
     names = ", ".join(f"{number}/{count}" for number in missing)
     more = {"--claim": job.claim, "--mode": job.mode if job.mode != "grad" else None}
-    more |= {f"--{name}": value for name, value in job.settings.items()}
-    words = "".join(f" {name} {value}" for name, value in more.items() if value is not None)
+    more |= {f"--{name.replace('_', '-')}": as_word(value) for name, value in job.settings.items()}
+    words = "".join(f" {name} {value}".rstrip() for name, value in more.items() if value is not None)
     again = f"jaxgradsweep run {job.function} --args {job.args} --shard {missing[0]}/{count} --out FOLDER{words}"
     return (
         f"of {count} parts, {names} {'is' if len(missing) == 1 else 'are'} missing or not finished; for each: {again}"
     )
+
+
+def as_word(value: Any) -> str:
+    """A setting as it stands on the command line: a flag has no value, and two numbers are joined by a comma."""
+    if value is True:
+        return ""
+    return ",".join(map(str, value)) + "," * (len(value) == 1) if isinstance(value, (list, tuple)) else str(value)
 
 
 def read(path: Path) -> dict[str, Any]:

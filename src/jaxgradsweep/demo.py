@@ -23,7 +23,6 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Float
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
@@ -31,6 +30,7 @@ from rich.text import Text
 import jaxgradsweep as jgs
 from jaxgradsweep import demo_network as network
 from jaxgradsweep.demo_network import Mistake, Scene
+from jaxgradsweep.terminal import Console
 
 STEP = 1e-4  # the one fixed step of the usual check
 WIDTH_WHEN_PIPED = 100

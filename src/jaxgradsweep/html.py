@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import importlib
 import itertools
 import os
 import re
@@ -56,13 +57,10 @@ def render(report: Report) -> str:
     Raises:
         ModuleNotFoundError: jinja2 is not installed.
     """
-    try:
-        import jinja2
-        from markupsafe import Markup
-    except ModuleNotFoundError as error:
-        if error.name not in ("jinja2", "markupsafe"):
-            raise
-        raise ModuleNotFoundError(NEEDS_JINJA, name=error.name) from None
+    require_jinja()
+    import jinja2
+    from markupsafe import Markup
+
     files = resources.files("jaxgradsweep") / "_page"
     style, script = ((files / name).read_text(encoding="utf-8") for name in ("report.css", "report.js"))
     environment = jinja2.Environment(
@@ -80,6 +78,20 @@ def render(report: Report) -> str:
         **_words(),
     )
     return source.strip() + "\n"
+
+
+def require_jinja() -> None:
+    """Make sure that a page can be made, before what is to be shown on it is measured.
+
+    Raises:
+        ModuleNotFoundError: jinja2 is not installed.
+    """
+    try:
+        importlib.import_module("jinja2")
+    except ModuleNotFoundError as error:
+        if error.name not in ("jinja2", "markupsafe"):
+            raise
+        raise ModuleNotFoundError(NEEDS_JINJA, name=error.name) from None
 
 
 def save(report: Report, path: str | os.PathLike[str]) -> None:
@@ -106,7 +118,7 @@ def fragment(report: Report) -> str:
         One element without style or script. It takes nothing but matplotlib to make.
     """
     leaves = tables.leaf_table(report, text.MOST_ROWS)
-    said = "\n\n".join(filter(None, text.explanations(report)))
+    said = text.joined(text.explanations(report))
     drawn = [plot.of_worst(report), *(blame.plot() for blame in report.blame[:MOST_BLAMED])]
     return "".join(
         [

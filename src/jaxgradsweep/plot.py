@@ -1,7 +1,9 @@
 """A report as a figure: the error of the claim against the step. No pyplot."""
 
+import os
 import textwrap
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,8 +12,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator
 
-from jaxgradsweep._figure import Drawing, as_svg
+from jaxgradsweep._figure import DATELESS, Drawing, as_file, as_svg
 from jaxgradsweep._report import Report
+from jaxgradsweep._store import write_whole
 from jaxgradsweep._verdict import Finding
 from jaxgradsweep._wording import Reason, Verdict
 from jaxgradsweep._writing import NO_LIMIT, leaf_name, number, relative_size, shorten
@@ -97,6 +100,35 @@ def plot_finding(report: Report, finding: Finding, ax: Axes | None = None) -> Ax
     ax.set_ylabel(f"relative {words}")
     _draw(ax, report, finding, reference)
     return ax
+
+
+def save(report: Report, path: str | os.PathLike[str]) -> None:
+    """Write the figure of a report to a file, which appears whole or not at all.
+
+    Args:
+        report: What a check found.
+        path: Where to; it ends in .png, .svg or .pdf.
+
+    Raises:
+        ValueError: It ends otherwise.
+        OSError: The file cannot be written.
+    """
+    kind = kind_of(path)
+    figure = plot_report(report)
+    assert isinstance(figure, Figure)
+    write_whole(Path(path), as_file(figure, kind))
+
+
+def kind_of(path: str | os.PathLike[str]) -> str:
+    """Return the kind of figure that a name asks for: "png", "svg" or "pdf".
+
+    Raises:
+        ValueError: It asks for another.
+    """
+    kind = Path(path).suffix.removeprefix(".").lower()
+    if kind not in DATELESS:
+        raise ValueError(f"`path` must end in .png, .svg or .pdf; got {os.fspath(path)!r}")
+    return kind
 
 
 def of_worst(report: Report) -> Figure:

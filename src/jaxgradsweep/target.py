@@ -1,8 +1,10 @@
 """What is named on a command line: a function in a file or a module, as `loss.py:loss` or `package.module:loss`."""
 
+import contextlib
 import hashlib
 import importlib
 import importlib.util
+import inspect
 import sys
 from pathlib import Path
 from typing import Any
@@ -24,10 +26,46 @@ def load(target: str) -> Any:
     found = from_file(Path(where)) if where.endswith(".py") else from_module(where)
     for part in name.split("."):
         if not hasattr(found, part):
-            known = ", ".join(sorted(key for key in vars(found) if not key.startswith("_"))) or "nothing"
+            inside = getattr(found, "__dict__", ())
+            known = ", ".join(sorted(key for key in inside if not key.startswith("_"))) or "nothing"
             raise TargetError(f"{where} has no `{name}`; it has {known}")
         found = getattr(found, part)
     return found
+
+
+def load_args(target: str) -> tuple[Any, ...]:
+    """The arguments that `FILE_OR_MODULE:NAME` names: a tuple, or a function that returns one and needs nothing.
+
+    Raises:
+        TargetError: As `load`, or it is something else. Errors of the user's own code are raised as they are.
+    """
+    found, verb = load(target), "is"
+    if callable(found):
+        require_call(target, found, ())
+        found, verb = found(), "returned"
+    if not isinstance(found, tuple):
+        raise TargetError(
+            f"`{target}` must be a tuple of arguments, or a function that returns one; it {verb} something of type "
+            f"{type(found).__name__}. A single argument is `(x,)`"
+        )
+    return found
+
+
+def require_call(target: str, found: Any, args: tuple[Any, ...]) -> None:
+    """Make sure that what was named can be called with so many arguments.
+
+    Raises:
+        TargetError: It cannot. Where Python knows no signature, that is left to the call.
+    """
+    if not callable(found):
+        raise TargetError(f"`{target}` must be a function; it is something of type {type(found).__name__}")
+    with contextlib.suppress(ValueError):
+        signature = inspect.signature(found)
+        try:
+            signature.bind(*args)
+        except TypeError as error:
+            count = f"{len(args) or 'no'} argument{'' if len(args) == 1 else 's'}"
+            raise TargetError(f"`{target}` takes {signature}, and is called with {count}: {error}") from None
 
 
 def from_file(path: Path) -> Any:

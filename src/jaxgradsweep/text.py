@@ -1,7 +1,7 @@
 """A report in words: the verdict in one line, a table of leaves, what to do, and the figures that others print."""
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from jaxgradsweep import _sections as sections
 from jaxgradsweep import _tables as tables
@@ -12,7 +12,10 @@ from jaxgradsweep._writing import NO_LIMIT, leaf_name, number, relative_size, sh
 
 __all__ = [
     "NO_LIMIT",
+    "blocks",
     "explanations",
+    "joined",
+    "laid_out",
     "leaf_name",
     "number",
     "relative_size",
@@ -40,8 +43,18 @@ def render(report: Report) -> str:
         was evaluated where. A report that joins several checks has a table with a row for each in front; the rest is
         about the one that decided.
     """
-    shown = (_laid_out(tables.parts_table(report)), _laid_out(tables.leaf_table(report, MOST_ROWS)))
-    return "\n\n".join(filter(None, [verdict_line(report), *shown, *explanations(report)]))
+    return joined(blocks(report))
+
+
+def blocks(report: Report) -> list[str | tables.Table]:
+    """Return what `render` joins, the verdict first: words, and tables whose cells can be drawn otherwise."""
+    shown = (tables.parts_table(report), tables.leaf_table(report, MOST_ROWS))
+    return [block for block in (verdict_line(report), *shown, *explanations(report)) if laid_out(block)]
+
+
+def joined(blocks: Iterable[str | tables.Table]) -> str:
+    """Return blocks as plain text, with an empty line between them; those that say nothing are left out."""
+    return "\n\n".join(filter(None, map(laid_out, blocks)))
 
 
 def render_classic(report: Report) -> str:
@@ -54,8 +67,7 @@ def render_classic(report: Report) -> str:
         The figures and what the rules say of them, for each leaf and for all together, the formulas, and why the
         measured detection limit is the better judge.
     """
-    shown = map(_laid_out, tables.familiar_tables(report))
-    return "\n\n".join([*shown, tables.FORMULAS, textwrap.fill(MEASURED_IS_BETTER, WIDTH)])
+    return joined([*tables.familiar_tables(report), tables.FORMULAS, textwrap.fill(MEASURED_IS_BETTER, WIDTH)])
 
 
 def verdict_line(report: Report) -> str:
@@ -68,19 +80,19 @@ def verdict_line(report: Report) -> str:
     return textwrap.fill(line, VERDICT_WIDTH, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
 
 
-def explanations(report: Report) -> list[str]:
-    """Return all that is said below the table of leaves, paragraph by paragraph; some may be empty."""
+def explanations(report: Report) -> list[str | tables.Table]:
+    """Return all that is said below the table of leaves, block by block; some may be empty."""
     return [
         textwrap.fill(RELATIVE_ERROR, WIDTH) if report.verdict == Verdict.WRONG else "",
         _items(sections.why(report)),
         _items(sections.likely(report)),
         _items(sections.to_do(report)),
-        _laid_out(tables.numbers_table(report, MOST_ROWS)),
+        tables.numbers_table(report, MOST_ROWS),
         _items(sections.where(report)),
-        _laid_out(tables.components_table(report)),
+        tables.components_table(report),
         _items(sections.structure(report)),
         textwrap.fill(sections.laws_that_hold(report), WIDTH, subsequent_indent="  "),
-        _laid_out(tables.laws_table(report)),
+        tables.laws_table(report),
         _items(sections.broken_laws(report)),
         _items(sections.notes(report)),
         sections.cost(report),
@@ -93,21 +105,27 @@ def _items(section: sections.Section) -> str:
     return "\n".join([section.title, *items]) if items else ""
 
 
-def _laid_out(table: tables.Table) -> str:
-    """Align columns, numbers to the right. Names that shortening would make alike get a line of their own."""
-    if not table.rows:
-        return table.more
-    titles, rows = table.columns, table.rows
+def laid_out(block: str | tables.Table) -> str:
+    """Return a block as plain text: words as they are, and of a table the columns aligned, numbers to the right.
+
+    Names that shortening would make alike get a line of their own.
+    """
+    if isinstance(block, str):
+        return block
+    if not block.rows:
+        return block.more
+    titles, rows = block.columns, block.rows
     widths = [max(map(len, column)) for column in zip(titles, *rows, strict=True)]
-    widths[0] = min(widths[0], max(SHORTEST_PATH, WIDTH - sum(widths[1:]) - 2 * (len(widths) - 1)))
+    if not block.whole:
+        widths[0] = min(widths[0], max(SHORTEST_PATH, WIDTH - sum(widths[1:]) - 2 * (len(widths) - 1)))
     labels = [shorten(row[0], widths[0]) for row in rows]
     lines = []
     for label, row in zip([titles[0], *labels], [titles, *rows], strict=True):
         if labels.count(label) > 1:
             lines.append(row[0])
             label = ""
-        lines.append(_line([label, *row[1:]], widths, table.numeric))
-    return "\n".join([*lines, table.more] if table.more else lines)
+        lines.append(_line([label, *row[1:]], widths, block.numeric))
+    return "\n".join([*lines, block.more] if block.more else lines)
 
 
 def _line(cells: Sequence[str], widths: Sequence[int], numeric: Sequence[int]) -> str:
