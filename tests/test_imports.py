@@ -15,7 +15,8 @@ ORDER = [
     "_remedy", "_cause", "_interpreter", "_reference", "_slopes", "_branch", "_diagnosis", "_json", "_report",
     "_call", "_examination", "_survey", "_estimate", "_check", "_grads", "_hessian", "_gauss_newton", "_stages",
     "__init__", "_writing", "_headline", "_tables", "_sections", "text", "_figure", "heatmap", "plot", "html",
-    "demo_network", "demo", "target", "cluster", "cli", "__main__", "baseline", "fixture", "pytest_plugin",
+    "explanation", "comparison", "stream", "terminal", "demo_network", "demo", "target", "cluster", "doctor",
+    "completion", "failure", "commands", "cli", "__main__", "baseline", "fixture", "pytest_plugin",
 ]
 # fmt: on
 LAZILY = {

@@ -289,3 +289,11 @@ def test_drawing_does_not_touch_pyplot():
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
     answer = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, env=environment)
     assert answer.stdout.strip() == "False"
+
+
+@pytest.mark.parametrize("kind", ["png", "svg", "pdf"])
+def test_equal_reports_make_equal_files(tmp_path, kind):
+    paths = [tmp_path / f"{name}.{kind}" for name in ("first", "second")]
+    for path in paths:
+        plot.save(examples.wrong(), path)
+    assert paths[0].read_bytes() == paths[1].read_bytes()
