@@ -1,6 +1,8 @@
 """What the doctor sees of a broken installation, and what it says to do."""
 
 import importlib
+import subprocess
+import sys
 import types
 from importlib import metadata
 
@@ -136,3 +138,12 @@ def test_control_codes_in_the_environment_do_nothing(no_self_test, monkeypatch):
     told = text.joined(doctor.blocks(doctor.examine()))
     assert "\x1b" not in told
     assert "JAX_SOMETHING" in told
+
+
+def test_the_doctor_comes_also_where_jax_is_broken():
+    script = "import sys; sys.modules['jax'] = None; from jaxgradsweep import cli; sys.exit(cli.main(['doctor']))"
+    answer = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert answer.returncode == 1, answer.stderr
+    assert answer.stdout.startswith("checks do NOT work here")
+    assert "jax cannot be imported" in answer.stdout
+    assert answer.stderr == ""

@@ -9,7 +9,7 @@ import pytest
 
 import example_reports
 from jaxgradsweep import stream, terminal, text
-from jaxgradsweep._tables import Table
+from jaxgradsweep._layout import Table
 
 CODE = re.compile(r"\x1b\[[0-9;]*m")
 RED = "\x1b[1;31m"

@@ -2,10 +2,11 @@
 
 from collections.abc import Sequence
 
+from jaxgradsweep._layout import printable
 from jaxgradsweep._report import Report
 from jaxgradsweep._verdict import Finding
 from jaxgradsweep._wording import BROKEN, LIMIT, MEASURABLY_OFF, NOTHING_PROBED, Law, Reason, Verdict
-from jaxgradsweep._writing import NO_LIMIT, names, number, printable
+from jaxgradsweep._writing import NO_LIMIT, names, number
 
 LAWLESS = {Reason.VALUE: Law.VALUE, Reason.NOT_LINEAR: Law.LINEARITY}  # reasons that a broken identity gives
 

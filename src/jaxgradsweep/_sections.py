@@ -6,12 +6,13 @@ from collections.abc import Iterable, Iterator, Sequence
 import numpy as np
 
 from jaxgradsweep._headline import all_hold, not_correct, only_reason
+from jaxgradsweep._layout import printable
 from jaxgradsweep._locate import Blame
 from jaxgradsweep._remedy import ABOUT_ALL, NO_CAUSE, ONE_RATIO, OTHERS_RIGHT, RATIOS_FROM
 from jaxgradsweep._report import Report
 from jaxgradsweep._verdict import Finding
-from jaxgradsweep._wording import HOLD, NO_PATTERN, STOPPED, WRONG_ARE, Law, Reason, Verdict
-from jaxgradsweep._writing import MOST_BLURRED, MOST_NAMES, leaf_name, names, number, printable
+from jaxgradsweep._wording import HOLD, NO_PATTERN, STOPPED, STOPS_EARLY, WRONG_ARE, Law, Reason, Verdict
+from jaxgradsweep._writing import MOST_BLURRED, MOST_NAMES, leaf_name, names, number
 
 SHARED = 0.2  # a ratio is named that so large a part of the wrong components has
 
@@ -91,10 +92,12 @@ def _spread(blame: Blame) -> str:
 
 def to_do(report: Report) -> Section:
     """Each distinct advice about leaves of which nothing better is known."""
-    explained = {cause.path for cause in report.causes}  # what a cause says is more than what holds of any mistake
-    explained |= {blame.path for blame in report.blame}  # and so is what was measured of its components
-    told = [finding for finding in report.findings if finding.advice and finding.path not in explained]
-    return _grouped("what to do", ((finding.advice, finding) for finding in told))
+    caused = {cause.path for cause in report.causes}  # what a cause says is more than what holds of any mistake
+    located = {blame.path for blame in report.blame} - caused  # and so is what was measured, but not of a solver
+    told = [finding for finding in report.findings if finding.advice and finding.path not in caused]
+    early = [finding for finding in told if finding.path in located and finding.advice.endswith(STOPS_EARLY)]
+    pairs = [(STOPS_EARLY, finding) for finding in early]
+    return _grouped("what to do", pairs + [(f.advice, f) for f in told if f.path not in located])
 
 
 def where(report: Report) -> Section:

@@ -1,15 +1,15 @@
 """What a report says in tables, whatever shows them: a terminal, a page, a notebook."""
 
-import dataclasses
 from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 from jaxgradsweep._headline import all_hold, limit_of, not_correct
+from jaxgradsweep._layout import Cell, Table, printable, shorten
 from jaxgradsweep._report import TOTAL, Report
 from jaxgradsweep._verdict import Finding
 from jaxgradsweep._wording import NOTHING_PROBED, Verdict
-from jaxgradsweep._writing import MOST_BLURRED, NO_LIMIT, leaf_name, number, printable, relative_size, shorten
+from jaxgradsweep._writing import MOST_BLURRED, NO_LIMIT, leaf_name, number, relative_size
 
 MOST_BLAMED = 3  # wrong components of a leaf that are spelled out
 RANK = {Verdict.CORRECT: 0, Verdict.UNRESOLVED: 1, Verdict.WRONG: 2}  # by which rows are sorted
@@ -28,33 +28,6 @@ _LAWS = ("identity", "which says", "holds", "off by", "rounding")
 _FAMILIAR = ("cs231n", "ratio", "sum_ratio", "max_normalised")
 _FIGURES = ("leaf", "cs231n", "ratio", "sum ratio", "max norm.", "same sign")
 _RULES = ("leaf", "cs231n says", "ratio says", "sum ratio says", "the sweep says")
-
-
-class Cell(str):
-    """What stands in a table, with the number that rows are sorted by; None for what has no number."""
-
-    by: float | None
-
-    def __new__(cls, words: str, by: float | None) -> "Cell":
-        """Words and a number."""
-        cell = super().__new__(cls, words)
-        cell.by = by
-        return cell
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Table:
-    """Titles and rows of words.
-
-    Columns that are `numeric` are aligned to the right; `more` says what is left out; where it must be `whole`, no name
-    is shortened, however wide it becomes.
-    """
-
-    columns: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-    numeric: tuple[int, ...] = ()
-    more: str = ""
-    whole: bool = False
 
 
 def parts_table(report: Report) -> Table:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from jaxgradsweep._layout import printable, shorten
 from jaxgradsweep._report import Report
 from jaxgradsweep._verdict import Finding
 from jaxgradsweep._wording import Reason
@@ -36,19 +37,6 @@ def names(findings: Sequence[Finding]) -> str:
     named = [shorten(leaf_name(finding.path), LONGEST_NAME) for finding in findings]
     more = f" and {len(named) - MOST_NAMES} more" if len(named) > MOST_NAMES else ""
     return ", ".join(named[:MOST_NAMES]) + more
-
-
-def shorten(text: str, width: int) -> str:
-    """Cut a text down to a width by leaving out its middle."""
-    if len(text) <= width:
-        return text
-    tail = (width - 3) // 2
-    return f"{text[: width - 3 - tail]}...{text[len(text) - tail :]}"
-
-
-def printable(text: str) -> str:
-    """Make control codes visible."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def relative_size(report: Report, finding: Finding) -> float:

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 from jaxgradsweep.target import TargetError
 
 if TYPE_CHECKING:
+    from jaxgradsweep._layout import Table
     from jaxgradsweep._report import Report
-    from jaxgradsweep._tables import Table
     from jaxgradsweep.cluster import Job
 
 CORRECT, WRONG, UNRESOLVED, USAGE = 0, 1, 2, 3  # exit codes; 3 also for errors of the user's own code

@@ -4,12 +4,13 @@ import dataclasses
 import math
 from collections.abc import Iterator
 
+from jaxgradsweep._layout import Table, joined, printable
 from jaxgradsweep._report import Report
-from jaxgradsweep._tables import RANK, Table, flat_parts
+from jaxgradsweep._tables import RANK, flat_parts
 from jaxgradsweep._verdict import Finding
 from jaxgradsweep._wording import Verdict
-from jaxgradsweep._writing import MOST_NAMES, NO_LIMIT, leaf_name, number, printable
-from jaxgradsweep.text import MOST_ROWS, joined
+from jaxgradsweep._writing import MOST_NAMES, NO_LIMIT, leaf_name, number
+from jaxgradsweep.text import MOST_ROWS
 
 COARSER = 10.0  # a limit that is so many times coarser is worse; run to run, with another key, it varies by up to 3
 NOTHING = (None, 0.0)

@@ -10,8 +10,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from jaxgradsweep._tables import Table
-from jaxgradsweep._writing import printable
+from jaxgradsweep._layout import Table, printable
 
 PACKAGES = ("jaxgradsweep", "jax", "jaxlib", "numpy", "matplotlib", "rich", "jaxtyping")
 OLDEST_JAX = (0, 8, 0)

@@ -5,11 +5,12 @@ import textwrap
 from collections.abc import Iterator, Sequence
 
 from jaxgradsweep import _sections as sections
+from jaxgradsweep._layout import printable
 from jaxgradsweep._report import Report
 from jaxgradsweep._tables import flat_parts
 from jaxgradsweep._verdict import Finding
 from jaxgradsweep._wording import NOTHING_PROBED, RELATIVE_ERROR, Reason, Verdict
-from jaxgradsweep._writing import NO_LIMIT, leaf_name, names, number, printable
+from jaxgradsweep._writing import NO_LIMIT, leaf_name, names, number
 
 WIDTH = 88  # columns of the prose
 MOST_LEAVES = 12  # leaves that are listed with their shapes

@@ -8,7 +8,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from jaxgradsweep._figure import Drawing
-from jaxgradsweep._writing import leaf_name, number, shorten
+from jaxgradsweep._layout import shorten
+from jaxgradsweep._writing import leaf_name, number
 
 if TYPE_CHECKING:
     from jaxgradsweep._hessian import HessianReport

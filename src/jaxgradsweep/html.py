@@ -16,10 +16,11 @@ from jaxgradsweep import _sections as sections
 from jaxgradsweep import _tables as tables
 from jaxgradsweep._figure import as_png, as_svg
 from jaxgradsweep._headline import headline
+from jaxgradsweep._layout import printable
 from jaxgradsweep._report import Report
 from jaxgradsweep._store import write_whole
 from jaxgradsweep._wording import MEASURED_IS_BETTER, RELATIVE_ERROR, Reason, Verdict
-from jaxgradsweep._writing import leaf_name, printable
+from jaxgradsweep._writing import leaf_name
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -13,11 +13,12 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator
 
 from jaxgradsweep._figure import DATELESS, Drawing, as_file, as_svg
+from jaxgradsweep._layout import shorten
 from jaxgradsweep._report import Report
 from jaxgradsweep._store import write_whole
 from jaxgradsweep._verdict import Finding
 from jaxgradsweep._wording import Reason, Verdict
-from jaxgradsweep._writing import NO_LIMIT, leaf_name, number, relative_size, shorten
+from jaxgradsweep._writing import NO_LIMIT, leaf_name, number, relative_size
 
 MOST_PANELS = 6
 TITLE_WIDTH = 58  # letters over the narrowest panel

@@ -14,8 +14,7 @@ from rich.table import Table as Drawn
 from rich.text import Text
 
 from jaxgradsweep import stream
-from jaxgradsweep._tables import Table
-from jaxgradsweep.text import WIDTH, joined, laid_out
+from jaxgradsweep._layout import WIDTH, Table, joined, laid_out
 
 COLOURS = {"CORRECT": "bold green", "WRONG": "bold red", "UNRESOLVED": "bold yellow"}
 VERDICTS = re.compile(rf"\b({'|'.join(COLOURS)})\b")

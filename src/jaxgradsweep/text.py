@@ -1,14 +1,14 @@
 """A report in words: the verdict in one line, a table of leaves, what to do, and the figures that others print."""
 
 import textwrap
-from collections.abc import Iterable, Sequence
 
 from jaxgradsweep import _sections as sections
 from jaxgradsweep import _tables as tables
 from jaxgradsweep._headline import headline
+from jaxgradsweep._layout import WIDTH, Table, joined, laid_out, shorten
 from jaxgradsweep._report import Report
 from jaxgradsweep._wording import MEASURED_IS_BETTER, RELATIVE_ERROR, Verdict
-from jaxgradsweep._writing import NO_LIMIT, leaf_name, number, relative_size, shorten
+from jaxgradsweep._writing import NO_LIMIT, leaf_name, number, relative_size
 
 __all__ = [
     "NO_LIMIT",
@@ -25,10 +25,8 @@ __all__ = [
     "verdict_line",
 ]
 
-WIDTH = 110  # columns of the text
 VERDICT_WIDTH = 130  # the verdict is one line, unless it names many leaves
 MOST_ROWS = 40  # a longer table hides what matters
-SHORTEST_PATH = 16  # columns that a leaf's name keeps, whatever else the table holds
 
 
 def render(report: Report) -> str:
@@ -46,15 +44,10 @@ def render(report: Report) -> str:
     return joined(blocks(report))
 
 
-def blocks(report: Report) -> list[str | tables.Table]:
+def blocks(report: Report) -> list[str | Table]:
     """Return what `render` joins, the verdict first: words, and tables whose cells can be drawn otherwise."""
     shown = (tables.parts_table(report), tables.leaf_table(report, MOST_ROWS))
     return [block for block in (verdict_line(report), *shown, *explanations(report)) if laid_out(block)]
-
-
-def joined(blocks: Iterable[str | tables.Table]) -> str:
-    """Return blocks as plain text, with an empty line between them; those that say nothing are left out."""
-    return "\n\n".join(filter(None, map(laid_out, blocks)))
 
 
 def render_classic(report: Report) -> str:
@@ -80,7 +73,7 @@ def verdict_line(report: Report) -> str:
     return textwrap.fill(line, VERDICT_WIDTH, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
 
 
-def explanations(report: Report) -> list[str | tables.Table]:
+def explanations(report: Report) -> list[str | Table]:
     """Return all that is said below the table of leaves, block by block; some may be empty."""
     return [
         textwrap.fill(RELATIVE_ERROR, WIDTH) if report.verdict == Verdict.WRONG else "",
@@ -103,32 +96,3 @@ def _items(section: sections.Section) -> str:
     wrap = textwrap.TextWrapper(WIDTH, initial_indent="  ", subsequent_indent="    ", break_on_hyphens=False)
     items = [wrap.fill(str(item)) for item in section.items]
     return "\n".join([section.title, *items]) if items else ""
-
-
-def laid_out(block: str | tables.Table) -> str:
-    """Return a block as plain text: words as they are, and of a table the columns aligned, numbers to the right.
-
-    Names that shortening would make alike get a line of their own.
-    """
-    if isinstance(block, str):
-        return block
-    if not block.rows:
-        return block.more
-    titles, rows = block.columns, block.rows
-    widths = [max(map(len, column)) for column in zip(titles, *rows, strict=True)]
-    if not block.whole:
-        widths[0] = min(widths[0], max(SHORTEST_PATH, WIDTH - sum(widths[1:]) - 2 * (len(widths) - 1)))
-    labels = [shorten(row[0], widths[0]) for row in rows]
-    lines = []
-    for label, row in zip([titles[0], *labels], [titles, *rows], strict=True):
-        if labels.count(label) > 1:
-            lines.append(row[0])
-            label = ""
-        lines.append(_line([label, *row[1:]], widths, block.numeric))
-    return "\n".join([*lines, block.more] if block.more else lines)
-
-
-def _line(cells: Sequence[str], widths: Sequence[int], numeric: Sequence[int]) -> str:
-    each = enumerate(zip(cells, widths, strict=True))
-    aligned = (cell.rjust(width) if i in numeric else cell.ljust(width) for i, (cell, width) in each)
-    return "  ".join(aligned).rstrip()
