@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from jaxgradsweep._grads import check_grads
     from jaxgradsweep._hessian import HessianReport, check_hessian
     from jaxgradsweep._locate import Blame
+    from jaxgradsweep._pure import pure
     from jaxgradsweep._report import Classic, DerivativeUnresolved, DerivativeWrong, Part, Report
     from jaxgradsweep._stages import check_stages
     from jaxgradsweep._verdict import Finding
@@ -49,6 +50,7 @@ __all__ = [
     "check_stages",
     "check_vjp",
     "estimate_grad",
+    "pure",
 ]
 
 _HOMES = {
@@ -60,6 +62,7 @@ _HOMES = {
     "_grads": ("check_grads",),
     "_hessian": ("HessianReport", "check_hessian"),
     "_locate": ("Blame",),
+    "_pure": ("pure",),
     "_report": ("Classic", "DerivativeUnresolved", "DerivativeWrong", "Part", "Report"),
     "_stages": ("check_stages",),
     "_verdict": ("Finding",),

@@ -7,7 +7,7 @@ from jaxgradsweep._call import recorded
 from jaxgradsweep._estimate import estimate, unit_claim
 from jaxgradsweep._examination import at_precision
 from jaxgradsweep._report import Report
-from jaxgradsweep._request import settings_from
+from jaxgradsweep._request import as_claim, settings_from
 from jaxgradsweep._subject import Subject
 from jaxgradsweep._survey import check_second, survey
 
@@ -30,7 +30,7 @@ def check_grad(
 
     Args:
         fun: scalar function of pytrees, or one that returns a dict of scalars, the terms of a sum: then every term is
-            checked, and their sum.
+            checked, and their sum. It may be a pytree itself, as a module is: what it holds is held fixed.
         args: its arguments, as a tuple. Leaves that are not floating or complex are held fixed.
         argnums: which of them to differentiate, as in `jax.grad`.
         has_aux: whether `fun` returns `(value, auxiliary)`.
@@ -78,9 +78,9 @@ def check_grad(
         >>> report.verdict.name
         'CORRECT'
     """
-    known = settings_from(settings)
+    known, rule = settings_from(settings), as_claim(grad, args, argnums)
     return survey(
-        "grad", fun, args, argnums=argnums, rule=grad, settings=known, has_aux=has_aux, holomorphic=holomorphic
+        "grad", fun, args, argnums=argnums, rule=rule, settings=known, has_aux=has_aux, holomorphic=holomorphic
     )
 
 
@@ -230,7 +230,8 @@ def check_hvp(
         'the gradient is right, and the product is its derivative'
     """
     known = settings_from(settings)
-    return check_second(fun, args, known, via, argnums=argnums, rule=hvp, has_aux=has_aux)
+    rule = as_claim(hvp, args, argnums)
+    return check_second(fun, args, known, via, argnums=argnums, rule=rule, has_aux=has_aux)
 
 
 def estimate_grad(

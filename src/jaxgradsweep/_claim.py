@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxgradsweep._cache import Weak, fields_weakened
-from jaxgradsweep._tree import MOVING, Layout, Same, is_inexact, wide_dtype
+from jaxgradsweep._tree import HELD, MOVING, Layout, Same, is_inexact, wide_dtype
 
 # How JAX's own derivative is taken: each kind of check tries these, from the left.
 MODES = {
@@ -48,6 +48,7 @@ class Claim:
     small: bool = False  # one evaluation is so little work that compiling costs more
     both_modes: bool = False  # pair JAX's own derivative in the other mode as well
     matmul: str | None = None  # the precision of matrix products that it is traced with
+    carried: Layout | None = None  # of a function that is itself a pytree: how it is put together from its arrays
 
     @functools.cached_property
     def weak(self) -> "Claim":
@@ -82,7 +83,10 @@ class Claim:
 
 def primal(claim: Claim, moving: Sequence[Any], held: Sequence[Any]) -> Any:
     """What the user's function returns, without its auxiliary output."""
-    out = claim.fun.value(*claim.layout.join(moving, held))
+    fun: Any = claim.fun.value
+    if claim.carried is not None:  # its arrays come after those of the arguments
+        fun = claim.carried.join((), held[claim.layout.kinds.count(HELD) :])
+    out = fun(*claim.layout.join(moving, held))
     return out[0] if claim.has_aux else out
 
 

@@ -21,6 +21,7 @@ from jaxgradsweep._locate import Blame, blame
 from jaxgradsweep._noise import running_median
 from jaxgradsweep._probe import LEAF, PART, REST, step_grid
 from jaxgradsweep._progress import Tick, reporter
+from jaxgradsweep._repeat import Change, changes
 from jaxgradsweep._report import Report, classic_figures
 from jaxgradsweep._request import Settings, SeveralTerms, check_args, check_steps, require_moving
 from jaxgradsweep._runner import Interrupted
@@ -168,8 +169,8 @@ def concluded(
 ) -> tuple[Look, list[Finding], tuple[Consistency, ...], tuple[Blame, ...], tuple[Cause, ...]]:
     """What further looks at what the first did not find right say, identities, and where and why a claim is wrong."""
     laws: tuple[Consistency, ...] = ()
-    if findings and (subject.traits.unsteady or not instrument.same_twice(look)):
-        findings = [changing(finding) for finding in findings]
+    if findings and (change := changes(instrument, look, findings)):
+        findings = [changing(finding, change) for finding in findings]
     elif findings:
         laws = instrument.consistency(look)
         if subject.claim.vectorised and any(law.law is Law.BATCH and not law.holds for law in laws):
@@ -400,10 +401,11 @@ def refined(instrument: Instrument, look: Look, findings: list[Finding]) -> tupl
     return (wider, again) if gains else (look, findings)
 
 
-def changing(finding: Finding) -> Finding:
-    """The finding of a function whose value changes between calls."""
-    verdict, reason = Verdict.UNRESOLVED, Reason.NONDETERMINISTIC
-    return dataclasses.replace(finding, verdict=verdict, reason=reason, advice=advice_for(verdict, reason, {}))
+def changing(finding: Finding, change: Change) -> Finding:
+    """The finding of a function, or of a claim, that changes between calls, with two of its values."""
+    verdict, reason, evidence = Verdict.UNRESOLVED, Reason.NONDETERMINISTIC, finding.evidence | change
+    advice = advice_for(verdict, reason, evidence)
+    return dataclasses.replace(finding, verdict=verdict, reason=reason, evidence=evidence, advice=advice)
 
 
 def report_on(

@@ -25,7 +25,7 @@ from jaxgradsweep._memory import allowance, chunk_of_steps
 from jaxgradsweep._probe import BASIS, BASIS_LEAF, scale_of
 from jaxgradsweep._progress import Tick, reporter
 from jaxgradsweep._report import Report
-from jaxgradsweep._request import Settings, check_args, check_hessian_size, check_real, settings_from
+from jaxgradsweep._request import Settings, as_claim, check_args, check_hessian_size, check_real, settings_from
 from jaxgradsweep._request import check_hessian as check_blocks
 from jaxgradsweep._stencil import PER_STEP, displaced, tangent
 from jaxgradsweep._subject import Subject
@@ -143,6 +143,7 @@ def check_hessian(
     if known.points is not None or known.dtype == "both":
         raise ValueError('`check_hessian` looks at one point and in one precision: leave out `points` and "both"')
     numbers, single = check_args(args, argnums)
+    hessian = as_claim(hessian, args, argnums)
     point = split(args, numbers, single=single)
     check_real(point, "`check_hessian`", "`check_hvp`")
     check_hessian_size(point, MATRICES if known.memory is None else known.memory)

@@ -16,6 +16,7 @@ from jaxgradsweep._probe import BASIS, COMPONENT, LEAF, Probes, basis, coarse_pa
 from jaxgradsweep._progress import Tick
 from jaxgradsweep._request import Settings, check_steps
 from jaxgradsweep._runner import Interrupted, Runner
+from jaxgradsweep._stencil import PER_STEP
 from jaxgradsweep._store import Stopped
 from jaxgradsweep._subject import Subject
 from jaxgradsweep._sweep import Segments, Sweep
@@ -113,14 +114,14 @@ class Instrument:
             return _sweep.extend(sweep, rows, lost)
         return _sweep.measure(self.runner, probes, steps)
 
-    def same_twice(self, look: Look) -> bool:
-        """Whether the same compiled program gives the same numbers again."""
+    def again(self, look: Look) -> tuple[Sweep, Sweep]:
+        """The first probe at the smallest steps, as it was measured and as the same compiled program measures now."""
         steps = self.measured
         last = steps[(len(steps) - 1) // self.chunk * self.chunk :]  # the same points in the same lanes of the vmap
-        again = _sweep.measure(self.runner, look.probes.rows(slice(0, 1)), last)
-        pairs = [(again.difference, look.sweep.difference), (again.forward, look.sweep.forward)]
         columns = np.isin(look.sweep.steps, last)
-        return all(np.array_equal(a[0], b[0, columns], equal_nan=True) for a, b in pairs)
+        known = {name: getattr(look.sweep, name)[:, columns] for name in PER_STEP}
+        first = dataclasses.replace(look.sweep, steps=look.sweep.steps[columns], **known).select(slice(0, 1))
+        return first, _sweep.measure(self.runner, look.probes.rows(slice(0, 1)), last)
 
     @property
     def least_bits(self) -> int:

@@ -165,14 +165,26 @@ def constants(program: Any) -> list[Any]:
 
 
 def same_constants(first: Any, second: Any) -> bool:
-    """Whether two traces of a function hold the same numbers: Python may have drawn others."""
+    """Whether two traces of a function hold the same numbers: Python may have drawn others.
 
-    def same(a: Any, b: Any) -> bool:
-        if a is b or not (is_inexact(a) and is_inexact(b)):
-            return True
-        return bool(np.array_equal(np.asarray(a), np.asarray(b), equal_nan=True))
+    Integers, among them the seeds of random keys, are compared where the traces are alike in all else.
+    """
+    pairs = list(zip(constants(first), constants(second), strict=False))
+    alike = len(constants(first)) == len(constants(second)) and all(kind(a) == kind(b) for a, b in pairs)
+    return all(a is b or same_numbers(a, b) for a, b in pairs if alike or (is_inexact(a) and is_inexact(b)))
 
-    return all(same(a, b) for a, b in zip(constants(first), constants(second), strict=False))
+
+def kind(value: Any) -> Any:
+    """Shape and dtype of a constant, or its type."""
+    return (np.shape(value), value.dtype) if hasattr(value, "dtype") else type(value)
+
+
+def same_numbers(a: Any, b: Any) -> bool:
+    """Whether two constants are equal; what holds no numbers is not compared."""
+    if isinstance(a, jax.Array) and jnp.issubdtype(a.dtype, jax.dtypes.prng_key):
+        a, b = jax.random.key_data(a), jax.random.key_data(b)
+    a, b = np.asarray(a), np.asarray(b)
+    return not (is_inexact(a) or a.dtype.kind in "biu") or bool(np.array_equal(a, b, equal_nan=is_inexact(a)))
 
 
 def least_bits(program: Any, moved: set[Any]) -> int:

@@ -245,10 +245,25 @@ def require_moving(point: Point, args: tuple[Any, ...]) -> None:
     )
 
 
+@dataclasses.dataclass(frozen=True)
+class Values:
+    """A derivative given as values, in a pytree that could be called as well."""
+
+    tree: Any
+
+
+def as_claim(rule: Any, args: Any, argnums: Any) -> Any:
+    """A claim as it is; wrapped, if it holds values and is callable: of a module, `jax.grad` returns a module."""
+    if not callable(rule) or jax.tree_util.treedef_is_leaf(jax.tree.structure(rule)):
+        return rule
+    numbers, _ = check_args(args, argnums)
+    return Values(rule) if type(rule) is type(args[numbers[0]]) else rule
+
+
 def check_values(tree: Any, point: Point) -> list[np.ndarray]:
     """The leaves of a derivative given as values, after comparing structure, shapes and kinds with the point's."""
     try:
-        values = moving_leaves(point.layout, tree)
+        values = moving_leaves(point.layout, tree.tree if isinstance(tree, Values) else tree)
     except (ValueError, TypeError, KeyError) as error:
         raise ValueError(f"the claimed derivative has another structure than `args[argnums]`: {error}") from None
     check_leaves("the claimed derivative", values, point)
@@ -261,6 +276,7 @@ def check_hessian(tree: Any, point: Point) -> list[np.ndarray]:
     As `jax.hessian` has it: in the structure of `args[argnums]`, with the same structure again at every leaf, and in
     each the shape of the first leaf followed by that of the second.
     """
+    tree = tree.tree if isinstance(tree, Values) else tree
     try:
         rows = [moving_leaves(point.layout, row) for row in moving_leaves(point.layout, tree)]
     except (ValueError, TypeError, KeyError) as error:

@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
 from jaxgradsweep._cache import kept
 from jaxgradsweep._claim import (
@@ -21,10 +22,10 @@ from jaxgradsweep._claim import (
     primal,
     pulled_leaves,
 )
-from jaxgradsweep._program import Traits, traits
+from jaxgradsweep._program import Traits, constants, traits
 from jaxgradsweep._request import captured, check_hessian, check_leaves, check_output, check_real, check_values
-from jaxgradsweep._tree import Point, Same, is_inexact, map_arrays, split, wide_dtype, widen
-from jaxgradsweep._wording import NOT_TRACED, NOTES
+from jaxgradsweep._tree import Point, Same, as_tree, carry, is_inexact, keys_of, map_arrays, split, wide_dtype, widen
+from jaxgradsweep._wording import KEEPS, NOT_TRACED, NOTES
 
 LITTLE = 1e5  # operations of one evaluation that run, compiled fast, in less time than it takes to compile well
 NOT_TRACEABLE = (
@@ -114,18 +115,27 @@ def prepare(
     shipped = split(args, numbers, single=single).dtypes
     by_value = rule is not None and not callable(rule)
 
+    if callable(rule) and dtype == "float64":
+        carried, arrays = carry(rule)
+        rule = rule if carried is None else carried.join((), [widen(array) for array in arrays])
+
     def attempt(hold_static: bool) -> tuple[Claim, Point]:
+        carried, arrays = (None, ()) if hold_static else carry(fun)
         point = split(args, numbers, single=single, hold_static=hold_static)
+        point = dataclasses.replace(point, held=(*point.held, *arrays))
         point = map_arrays(widen, point) if dtype == "float64" else point
+        own = [type(fun).__call__, getattr(fun, "func", None)] if carried else []
+        read = [*own, *(leaf.value for leaf in carried.statics)] if carried else [fun]
         claim = Claim(
             kind=kind,
-            fun=Same(fun),
+            fun=Same(fun if carried is None else type(fun)),
+            carried=carried,
             rule=None if rule is None or by_value else Same(rule),
             layout=point.layout,
             has_aux=has_aux,
             holomorphic=holomorphic,
             by_value=by_value,
-            captured=captured(*((fun, rule) if callable(rule) else (fun,))),
+            captured=captured(*read, *([rule] if callable(rule) else [])),
             matmul=jax.config.jax_default_matmul_precision,  # pyright: ignore[reportAttributeAccessIssue]
         )
         return claim, point
@@ -147,6 +157,7 @@ def prepare(
         "fun": claim.fun,
         "rule": seen.claim.rule and claim.rule,
         "layout": claim.layout,
+        "carried": claim.carried,
         "captured": claim.captured,
     }
     claim = dataclasses.replace(seen.claim, **held)
@@ -160,6 +171,8 @@ def prepare(
     given = [jnp.result_type(leaf) for leaf in (values or derivative or [])]
     if values and dtype == "float64":
         values = [widen(value) for value in values]
+    if keys := [*keys_of("args", args), *keys_of("fun", as_tree(fun))]:
+        notes = (NOTES["keys"].format(leaves=", ".join(keys)), *notes)
     if point.fixed:
         notes = (NOTES["fixed"].format(leaves=", ".join(point.fixed)), *notes)
     if seen.traits.product_bits < jnp.finfo(jnp.float32).nmant:
@@ -228,6 +241,8 @@ def inspect(claim: Claim, shapes: Any, wide: Any) -> Inspection:
         claim, traced = _choose_mode(claim, moving, held, notes)
     program, found = jax.make_jaxpr(lambda m, h: outputs(claim, m, h), return_shape=True)(moving, held)
     again = program if claim.kind == "hvp" else first
+    if any(isinstance(c, Tracer) for c in constants(again)) < any(isinstance(c, Tracer) for c in constants(program)):
+        raise TypeError(KEEPS)
     known = traits(program, again, traced, len(moving), min(jnp.finfo(y.dtype).nmant for y in found))
     claim = dataclasses.replace(claim, calls_out=known.calls_out, small=known.work <= LITTLE)
     if not moving:

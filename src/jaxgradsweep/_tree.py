@@ -1,7 +1,8 @@
 """Pytrees as they come: which leaves move, which are held fixed, and what each is called."""
 
 import dataclasses
-from collections.abc import Callable, Sequence
+import functools
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -110,10 +111,48 @@ def split(args: tuple[Any, ...], argnums: tuple[int, ...], *, single: bool, hold
         else:
             kinds.append(STATIC)
             statics.append(Same(leaf))
-        if differentiable and kinds[-1] != MOVING:
+        if differentiable and kinds[-1] != MOVING and not is_key(leaf):
             fixed.append(f"{name or 'the argument'} ({describe(leaf)})")
     layout = Layout(treedef, tuple(kinds), tuple(statics), argnums, single)
     return Point(layout, tuple(moving), tuple(held), tuple(paths), tuple(fixed))
+
+
+def carry(fun: Callable) -> tuple[Layout | None, tuple[Any, ...]]:
+    """A callable that is itself a pytree, such as a module or a partial application, and its arrays; None for others.
+
+    Its arrays become arguments of compiled code, and whatever it changes in itself when it is called is changed in a
+    copy. Numbers that are no arrays, and NumPy arrays of integers, stay as they are: they may say what is computed.
+    """
+    leaves, treedef = jax.tree.flatten(as_tree(fun))
+    carried = [isinstance(leaf, jax.Array) or (isinstance(leaf, np.ndarray) and is_inexact(leaf)) for leaf in leaves]
+    if jax.tree_util.treedef_is_leaf(treedef) or not any(carried):
+        return None, ()
+    pairs = list(zip(leaves, carried, strict=True))
+    kinds = tuple(HELD if array else STATIC for array in carried)
+    layout = Layout(treedef, kinds, tuple(Same(leaf) for leaf, array in pairs if not array), (), single=True)
+    return layout, tuple(leaf for leaf, array in pairs if array)
+
+
+def as_tree(fun: Callable) -> Callable:
+    """A partial application as a pytree of what it binds; others as they come."""
+    if type(fun) is functools.partial:
+        return jax.tree_util.Partial(fun.func, *fun.args, **fun.keywords)  # pyright: ignore[reportFunctionMemberAccess]
+    return fun
+
+
+def is_key(leaf: Any) -> bool:
+    """Whether a leaf holds random keys: typed ones, or one of the older kind, two words of 32 bits."""
+    dtype = getattr(leaf, "dtype", None)
+    if dtype is None:
+        return False
+    return jnp.issubdtype(dtype, jax.dtypes.prng_key) or (dtype == np.uint32 and np.shape(leaf) == (2,))
+
+
+def keys_of(name: str, tree: Any) -> Iterator[str]:
+    """Where a pytree holds random keys, as names that begin with its own."""
+    for path, leaf in jax.tree_util.tree_flatten_with_path(tree)[0]:
+        if is_key(leaf):
+            yield name + jax.tree_util.keystr(path)
 
 
 def describe(leaf: Any) -> str:

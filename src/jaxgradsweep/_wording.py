@@ -361,8 +361,10 @@ ADVICE = {
         "inside; in short precisions, look for overflow."
     ),
     Reason.NONDETERMINISTIC: (
+        "With equal arguments, {what} was {first:.10g} at one call and {second:.10g} at the next. {where it hides}. "
         "Pass random keys and state as arguments, so that equal arguments give equal values; a derivative of a "
-        "function that changes between calls has no meaning."
+        "function that changes between calls has no meaning. For a function of parameters, state and keys, "
+        "`jgs.pure(fun, state, key)` is a function of the parameters alone."
     ),
     Reason.INTERRUPTED: (
         "Run the check again and let it end. With `checkpoint=` it goes on from what is measured already."
@@ -393,6 +395,14 @@ ADVICE = {
         "The derivative is NaN or infinite where the function is smooth. Look for a `where` whose untaken branch is"
         " not finite, a square root or a norm at zero, or 0/0 in the backward pass."
     ),
+}
+CLAIM_TWICE = {"changes in": "claim", "what": "the claimed derivative along one direction"}
+HIDES = {
+    "python": "What Python computes in it differs from run to run: look for `np.random`, a counter, or something "
+    "outside that it changes",
+    "host": "Look into what it calls out of JAX, such as `pure_callback`: a generator or a cache that lives there, a "
+    "counter, a warm start",
+    "claim": "Look in the backward pass for gradients that add up, a generator, a cache or a counter",
 }
 FACTOR = (
     "The claim is {ratio:.10g} times the measured derivative in every direction: look for a factor or a sign, such as "
@@ -444,6 +454,8 @@ def advice_for(verdict: Verdict, reason: Reason, evidence: dict[str, float | str
     if verdict == Verdict.CORRECT:
         return LOW_PRECISION if "precision inside" in evidence else ""
     template, first, more = ADVICE.get(reason, ""), "", ""
+    if (hides := HIDES.get(str(evidence.get("changes in")))) is not None:
+        evidence = evidence | {"where it hides": hides}
     if reason == Reason.MISMATCH:
         template = {"factor": FACTOR, "one number": ONE_NUMBER, "small": SMALL}.get(
             str(evidence.get("pattern")) * ("ratio" in evidence), template
@@ -475,12 +487,18 @@ NOT_TRACED = (
     "jaxgradsweep evaluates the function at many points in one compiled program, so JAX must be able to trace it: "
     "write it with jax.numpy and jax.lax, or wrap NumPy code with `jax.pure_callback`."
 )
+KEEPS = (
+    "`fun` keeps something from one call to the next that it computes itself (a random key that it splits, statistics "
+    "of a module), so that equal arguments do not give equal values. Pass that as an argument; a module that changes "
+    "when it is called can be given to `jgs.pure`"
+)
 EPS_IGNORED = (
     "`eps` was ignored: no single step suits every function, so all of them were tried, from the size of the arguments "
     "down to rounding."
 )
 NOTES = {
     "fixed": "held fixed, since they are empty, or neither floating nor complex: {leaves}",
+    "keys": "PRNG keys are held fixed, so that every evaluation draws the same numbers: {leaves}",
     "native": "evaluated as the arrays come, since the function does not run in float64 ({error}). Arrays that it "
     "reads from outside keep their precision: pass them as arguments. Numbers written as float32 inside, and results "
     "of callbacks, need the dtype of the arguments",
