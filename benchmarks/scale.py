@@ -140,8 +140,8 @@ def points_at_once(found: list[int]) -> None:
     """From now on, note how many points each program of a check evaluates at once."""
     plain = _runner.Runner.fitting
 
-    def noting(self: _runner.Runner, build: Callable) -> Any:
-        program = plain(self, build)
+    def noting(self: _runner.Runner, build: Callable, rows: int) -> Any:
+        program = plain(self, build, rows)
         found.append(2 * self.chunk + 1 if self.chunk > 1 else 1)
         return program
 
