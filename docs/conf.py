@@ -42,4 +42,6 @@ napoleon_use_rtype = False
 
 # Every reference to something of our own must lead somewhere. What others document is named, but not linked.
 nitpicky = True
+# Internal classes that signatures of public ones name.
+nitpick_ignore = [("py:class", f"jaxgradsweep.{name}") for name in ("_wording._Lasting", "baseline.Baseline")]
 nitpick_ignore_regex = [("py:.*", r"(?!jaxgradsweep\b).*")]

@@ -115,11 +115,12 @@ class Ledger:
     """All checks of a run, from whatever process, put together at its end."""
 
     def __init__(self, *, listed: bool, kept: "Baseline | None") -> None:
-        self.listed, self.kept = listed, kept
+        self.listed: bool = listed
+        self.kept: Baseline | None = kept
         self.checks: list[dict[str, Any]] = []
         self.measured: dict[str, Limits] = {}
         self.unfinished: set[str] = set()
-        self.written = ""
+        self.written: str = ""
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Take in what a test found, once it is over."""
