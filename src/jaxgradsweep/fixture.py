@@ -102,7 +102,7 @@ class Gradsweep:
             raise KeyboardInterrupt  # a check answers Ctrl-C with a report, but it is the run that was to end
         self._count += 1
         check = f"{self._count} {kind}"
-        allowed = allow_unresolved if report.verdict is Verdict.UNRESOLVED else None
+        allowed = allow_unresolved if report.verdict == Verdict.UNRESOLVED else None
         facts = {"test": self._test, "check": check, **facts_of(report, seconds), "allowed": allowed}
         self._item.user_properties.append((jaxgradsweep.__name__, json.dumps(facts)))
         error = failure_of(report) if allowed is None else None
