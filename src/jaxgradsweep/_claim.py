@@ -59,7 +59,8 @@ class Claim:
     def roots(self) -> list[Weak]:
         """The functions that it is about."""
         weak = self.weak
-        return [root for root in (weak.fun, weak.rule) if isinstance(root, Weak)]
+        carried = [each for each in weak.carried.statics if callable(each.value)] if weak.carried else []
+        return [root for root in (weak.fun, weak.rule, *carried) if isinstance(root, Weak)]
 
     def ask(self, *args: Any) -> Any:
         """What the user's own rule says."""

@@ -133,10 +133,23 @@ def carry(fun: Callable) -> tuple[Layout | None, tuple[Any, ...]]:
     return layout, tuple(leaf for leaf, array in pairs if array)
 
 
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Bound:
+    """A partial application whose function is a leaf: the structure of `jax.tree_util.Partial` would keep it alive."""
+
+    func: Any
+    args: tuple[Any, ...]
+    keywords: dict[str, Any]
+
+    def __call__(self, *args: Any) -> Any:
+        return self.func(*self.args, *args, **self.keywords)
+
+
 def as_tree(fun: Callable) -> Callable:
     """A partial application as a pytree of what it binds; others as they come."""
     if type(fun) is functools.partial:
-        return jax.tree_util.Partial(fun.func, *fun.args, **fun.keywords)  # pyright: ignore[reportFunctionMemberAccess]
+        return Bound(fun.func, fun.args, fun.keywords)  # pyright: ignore[reportFunctionMemberAccess]
     return fun
 
 
