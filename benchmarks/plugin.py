@@ -2,17 +2,17 @@
 
     python benchmarks/plugin.py [cost] [scatter] [--quick] [--write]
 
-`cost` measures in fresh processes that take turns; `scatter` repeats checks with other rounding and with other seeds,
-which is what the factor of `--gradsweep-check` has to allow for.
+`cost` measures the start of pytest with and without it; `scatter` repeats checks with other rounding and with other
+seeds, which is what the factor of `--gradsweep-check` has to allow for.
 """
 
 import argparse
 import os
-import resource
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -31,9 +31,21 @@ took = time.process_time() - began
 heavy = {"jax", "numpy", "matplotlib", "rich"} & set(sys.modules)
 print(took, len(set(sys.modules) - before), *sorted(heavy))
 """
-COLLECT = ("-m", "pytest", "--collect-only", "-q", "-p", "no:cacheprovider")
+RUNS = """
+import contextlib, io, sys, time
+import pytest
+
+def run(*options):
+    began = time.process_time()
+    with contextlib.redirect_stdout(io.StringIO()):
+        code = pytest.main(["--collect-only", "-q", "-s", "-p", "no:cacheprovider", *options])
+    assert code == pytest.ExitCode.NO_TESTS_COLLECTED, code
+    return time.process_time() - began
+
+for _ in range(int(sys.argv[1]) + 1):
+    print(run(), run("-p", "jaxgradsweep.pytest_plugin"))
+"""
 BARE = {**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}  # no other plugins, which differ between environments
-NOTHING_COLLECTED = 5  # pytest's exit code
 TARGET = 20  # ms
 
 
@@ -43,60 +55,37 @@ def compiled(folder: str) -> dict[str, str]:
     return {**kept, "PYTHONPYCACHEPREFIX": folder}
 
 
-def imported(environment: dict[str, str]) -> tuple[float, int, str]:
-    """What the import needs in a fresh process that has pytest, how many modules it loads, and which large ones."""
-    command = [sys.executable, "-c", IMPORT]
-    answer = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
-    took, modules, *heavy = answer.stdout.split()
-    return 1e3 * float(took), int(modules), ", ".join(heavy) or "none"
+def answers(script: str, *arguments: str, folder: str, environment: dict[str, str]) -> list[str]:
+    """What a script says in a fresh process, in an empty folder."""
+    command = [sys.executable, "-c", script, *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=folder, env=environment)
+    return done.stdout.split()
 
 
-def collected(folder: str, environment: dict[str, str], *options: str) -> float:
-    """What pytest needs to collect nothing, in ms of processor time."""
-    began = spent()
-    command = [sys.executable, *COLLECT, *options, folder]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=folder, env=environment)
-    if done.returncode != NOTHING_COLLECTED:
-        raise RuntimeError(done.stdout + done.stderr)
-    return spent() - began
-
-
-def spent() -> float:
-    """The processor time of all processes that were started here and have ended, in ms."""
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return 1e3 * (used.ru_utime + used.ru_stime)
-
-
-def told(values: list[float]) -> str:
-    """The least of some times, and their median."""
-    return f"{min(values):.1f} ({np.median(values):.1f})"
-
-
-def cost_section(times: int, write: bool) -> None:
-    plugin = ("-p", "jaxgradsweep.pytest_plugin")
+def cost_section(times: int, runs: int, write: bool) -> None:
     with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryDirectory() as cache:
-        kept = compiled(cache)
-        imports = [imported(kept) for _ in range(times + 1)][1:]  # the first one compiles
-        pairs = [(collected(folder, kept), collected(folder, kept, *plugin)) for _ in range(times + 1)][1:]
-    without, loaded = ([pair[i] for pair in pairs] for i in (0, 1))
-    least, median = (f"{each(loaded) - each(without):.1f}" for each in (min, np.median))
+        where: dict[str, Any] = {"folder": folder, "environment": compiled(cache)}
+        imports = [answers(IMPORT, **where) for _ in range(times + 1)][1:]  # the first one compiles
+        pairs = np.array(answers(RUNS, str(runs), **where), float).reshape(-1, 2)[1:]  # the first one imports
+    _, modules, *heavy = imports[0]
+    measured = {
+        "the import of the plugin, in a fresh process": np.array([float(took) for took, *_ in imports]),
+        "`pytest --collect-only` on an empty folder, without the plugin": pairs[:, 0],
+        "the same, with the plugin": pairs[:, 1],
+        "the difference": pairs[:, 1] - pairs[:, 0],
+    }
     rows = [
-        ["the import of the plugin", told([took for took, _, _ in imports]), f"{TARGET}"],
-        ["`pytest --collect-only` on an empty folder, without the plugin", told(without), ""],
-        ["the same, with it", told(loaded), ""],
-        [
-            "the difference",
-            f"{least} ({median})",
-            f"{TARGET}",
-        ],
-    ]
+        [name, " to ".join(f"{1e3 * quartile:.1f}" for quartile in np.percentile(values, [25, 75])),
+         f"{1e3 * np.median(values):.1f}"]
+        for name, values in measured.items()
+    ]  # fmt: skip
     body = f"""
-Processor time in fresh processes: the least of {times}, since whatever else the machine does only adds to it, and in
-brackets the median. Runs with and without the plugin take turns, without any other plugin, and with all modules
-compiled. The import loads {imports[0][1]} modules that pytest has not loaded; of jax, numpy, matplotlib and rich:
-{imports[0][2]}.
+Milliseconds of processor time. {times} imports in processes of their own, with all modules compiled, and {runs} runs of
+each kind that take turns in one process, all without any other plugin. The import loads {modules} modules that pytest
+has not loaded; of jax, numpy, matplotlib and rich: {", ".join(heavy) or "none"}.
+Target: {TARGET} ms for the import and the difference together.
 
-{table(["what", "ms, least (median)", "target"], rows)}
+{table(["what", "quartiles", "median"], rows)}
 """
     section("plugin-cost", "What the pytest plugin costs a run that does not use it", body, write=write)
 
@@ -168,7 +157,7 @@ def main() -> None:
     parser.add_argument("--write", action="store_true", help="put the sections into benchmarks/RESULTS.md")
     options = parser.parse_args()
     run = {
-        "cost": lambda: cost_section(3 if options.quick else 15, options.write),
+        "cost": lambda: cost_section(*((3, 5) if options.quick else (15, 100)), options.write),
         "scatter": lambda: scatter_section(3 if options.quick else 24, options.write),
     }
     if unknown := set(options.parts) - set(run):
