@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from jaxgradsweep.baseline import Baseline, Limits
     from jaxgradsweep.fixture import Gradsweep
 
-# Other rounding, as on another platform, was seen to move limits by a factor of up to 5, other seeds of the directions by
-# up to 10 (benchmarks/RESULTS.md). What should be seen, single precision in the place of double, costs a factor of 1e6.
+# Other rounding, as on another platform, was seen to move limits by a factor of up to 5, other seeds of the directions
+# by up to 10 (benchmarks/RESULTS.md). What should be seen, single precision in place of double, costs a factor of 1e6.
 FACTOR = "10"
 MARKER = (
     "gradsweep(**settings): settings of the checks that a test, or each test of a class or a module, makes with the "
