@@ -1,4 +1,4 @@
-"""A sparse solver of SciPy in JAX: a plume that flows and spreads, and the adjoint that its backward pass solves.
+"""A banded solver of SciPy in JAX: a plume that flows and spreads, and the adjoint that its backward pass solves.
 
 The matrix of a flow is not symmetric, so that the adjoint needs its transpose.
 """
@@ -6,8 +6,7 @@ The matrix of a flow is not symmetric, so that the adjoint needs its transpose.
 import jax
 import jax.numpy as jnp
 import numpy as np
-import scipy.sparse as sparse
-from scipy.sparse.linalg import spsolve
+from scipy.linalg import solve_banded
 
 import jaxgradsweep as jgs
 
@@ -15,21 +14,20 @@ CELLS, WIND = 8, 8.0
 WIDTH = 1 / CELLS
 
 
-def matrix(spread):
-    """Upwind differences of `WIND c' - (spread c')'`; `spread` is that of the faces between cells."""
-    own = (spread[:-1] + spread[1:]) / WIDTH**2 + WIND / WIDTH
-    return sparse.diags(
-        [own, -spread[1:-1] / WIDTH**2 - WIND / WIDTH, -spread[1:-1] / WIDTH**2], [0, -1, 1], format="csc"
-    )
+def on_host(spread, source, transposed):
+    """Upwind differences: `WIND c' - (spread c')' = source`; `spread` is that of the faces between cells."""
+    spread = np.asarray(spread, float) / WIDTH**2
+    own = spread[:-1] + spread[1:] + WIND / WIDTH
+    before, after = np.append(-spread[1:-1] - WIND / WIDTH, 0), np.insert(-spread[1:-1], 0, 0)
+    if transposed:
+        before, after = np.append(after[1:], 0), np.insert(before[:-1], 0, 0)
+    return solve_banded((1, 1), np.stack([after, own, before]), source, check_finite=False).astype(source.dtype)
 
 
 def solved(spread, source, *, transposed):
-    def on_host(spread, source):
-        a = matrix(np.asarray(spread, float))
-        return spsolve(a.T.tocsc() if transposed else a, np.asarray(source, float)).astype(source.dtype)
-
+    shape = jax.ShapeDtypeStruct(source.shape, source.dtype)
     return jax.pure_callback(
-        on_host, jax.ShapeDtypeStruct(source.shape, source.dtype), spread, source, vmap_method="sequential"
+        lambda *arrays: on_host(*arrays, transposed), shape, spread, source, vmap_method="sequential"
     )
 
 

@@ -166,7 +166,7 @@ def test_another_function_with_the_same_arrays_is_another_function():
 
 
 def chosen(weights, scale, power):
-    return jnp.sum(weights * scale) if power > 1.5 else jnp.sum(weights)
+    return strict(weights, scale) if power > 1.5 else jnp.sum(weights)
 
 
 def table(weights, places):
@@ -174,7 +174,9 @@ def table(weights, places):
 
 
 def test_numbers_and_integers_that_are_bound_stay_concrete():
-    assert jgs.check_grad(jgs.pure(chosen, SCALE, 2.0), (WEIGHTS,)).ok
+    report = jgs.check_grad(jgs.pure(chosen, SCALE, 2.0), (WEIGHTS,))
+    assert report.ok
+    assert report.environment["dtype"] == "float64"
     assert jgs.check_grad(jgs.pure(table, np.array([1, 0, 1])), (WEIGHTS,)).ok
     assert jgs.check_grad(jgs.pure(table, np.array([0.5, 0.0, 1.0])), (WEIGHTS,)).ok
 

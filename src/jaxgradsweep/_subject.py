@@ -241,7 +241,7 @@ def inspect(claim: Claim, shapes: Any, wide: Any) -> Inspection:
         claim, traced = _choose_mode(claim, moving, held, notes)
     program, found = jax.make_jaxpr(lambda m, h: outputs(claim, m, h), return_shape=True)(moving, held)
     again = program if claim.kind == "hvp" else first
-    if any(isinstance(c, Tracer) for c in constants(again)) < any(isinstance(c, Tracer) for c in constants(program)):
+    if holds_traced(program) and not holds_traced(again):
         raise TypeError(KEEPS)
     known = traits(program, again, traced, len(moving), min(jnp.finfo(y.dtype).nmant for y in found))
     claim = dataclasses.replace(claim, calls_out=known.calls_out, small=known.work <= LITTLE)
@@ -257,6 +257,11 @@ def inspect(claim: Claim, shapes: Any, wide: Any) -> Inspection:
         notes.append(NOTES["no vmap"])
         claim = dataclasses.replace(claim, vectorised=False)
     return Inspection(claim, found, paths, derivative, known, tuple(notes))
+
+
+def holds_traced(program: Any) -> bool:
+    """Whether a jaxpr holds a value of another trace."""
+    return any(isinstance(value, Tracer) for value in constants(program))
 
 
 def _choose_mode(claim: Claim, moving: Any, held: Any, notes: list[str]) -> tuple[Claim, Any]:
