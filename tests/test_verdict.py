@@ -132,6 +132,52 @@ def test_a_kink_in_one_component_of_many_is_seen():
     assert outcome(report) == (Verdict.UNRESOLVED, Reason.KINK)
 
 
+def leaky(x):
+    """Weighted sines of a leaky rectifier."""
+    return jnp.sum(jnp.sin(jnp.where(x > 0, x, 0.1 * x)) * jnp.arange(1.0, x.size + 1))
+
+
+def off_in(*components, size):
+    """A gradient of `leaky` that is 5 % too large in some components."""
+    factor = np.ones(size)
+    factor[list(components)] = 1.05
+    return lambda x: jax.grad(leaky)(x) * factor
+
+
+ONE_AT_ITS_KINK = np.array([0.7, -0.3, 1.1, 0.0, 0.4])
+
+
+def test_a_kink_in_one_component_does_not_excuse_another():
+    report = jgs.check_grad(leaky, (ONE_AT_ITS_KINK,), grad=off_in(2, size=5))
+    assert outcome(report) == (Verdict.WRONG, Reason.MISMATCH)
+    assert report.blame[0].indices.tolist() == [[2]]  # and not the one at its kink
+    assert "along component [2] alone, which meets no kink; component [3] is at a kink" in " ".join(str(report).split())
+
+
+def test_a_component_at_its_kink_is_named_and_no_other_is_accused():
+    report = jgs.check_grad(leaky, (ONE_AT_ITS_KINK,))
+    assert outcome(report) == (Verdict.UNRESOLVED, Reason.KINK)
+    assert "component [3] is at a kink" in report.findings[0].advice
+
+
+def test_a_claim_known_at_the_point_only_is_not_refuted_by_a_single_component():
+    """|u - v| - |u + v| is flat along u and along v, yet has the subgradient (2, 0) at u = v = 0."""
+
+    def folded(x):
+        u, v = x - 1
+        return jnp.abs(u - v) - jnp.abs(u + v) + jnp.sum(x)
+
+    report = jgs.check_grad(folded, (np.ones(2),), grad=np.array([3.0, 1.0]))
+    assert outcome(report) == (Verdict.UNRESOLVED, Reason.KINK)
+
+
+def test_a_large_leaf_at_many_kinks_is_refuted_by_some_of_its_components():
+    x = np.where(np.arange(200) % 3 == 0, 0, np.linspace(-1, 1, 200))
+    assert outcome(jgs.check_grad(leaky, (x,))) == (Verdict.UNRESOLVED, Reason.KINK)
+    report = jgs.check_grad(leaky, (x,), grad=off_in(*range(200), size=200))
+    assert outcome(report) == (Verdict.WRONG, Reason.MISMATCH)
+
+
 def bent(x, distance):
     """sin x and a kink at a distance from 1."""
     return jnp.sin(x) + jnp.abs(x - 1 - distance)

@@ -32,7 +32,6 @@ from jaxgradsweep._verdict import ROUGH, Finding, not_measured
 from jaxgradsweep._wording import NOTES, STOPS_EARLY, TIE, Law, Reason, Verdict, advice_for
 
 REFINE = 10.0  # a detection limit so many times coarser than the finest tolerance is worth larger steps
-MOST_COMPONENTS = 32  # leaves of at most so many are looked at component by component where kinks hide the answer
 STAIR_WIDTHS = (2.0**-1, 2.0**-5, 2.0**-9)  # in relative step: where a loop's jumps are looked for,
 STAIR_STEPS, STAIR_PROBES = 32, 3  # each at so many equal steps, along so many probes
 LEAP = 10.0  # a jump stands out so many times from what a smooth function does from one of them to the next
@@ -294,7 +293,7 @@ def look_closer(
         if farther and free:
             look = instrument.look_outward(look, farther)
             findings = look.findings(subject)
-    for leaf in [i for i in undecided if is_rough(findings[i], subject.point.moving[i])]:
+    for leaf in [i for i in undecided if is_rough(findings[i])]:
         look = instrument.look_at_components(look, leaf, steps)
         findings = look.findings(subject)
     if free:
@@ -311,9 +310,9 @@ def needs_larger_steps(look: Look, finding: Finding) -> bool:
     return finding.verdict is Verdict.UNRESOLVED and finding.reason in OUTWARD
 
 
-def is_rough(finding: Finding, array: Any) -> bool:
-    """Whether a leaf is undecided for what its kinks or jumps hide, and small enough to look at every component."""
-    return finding.verdict is Verdict.UNRESOLVED and finding.reason in ROUGH and np.size(array) <= MOST_COMPONENTS
+def is_rough(finding: Finding) -> bool:
+    """Whether a leaf is undecided for what its kinks or jumps hide: single components may meet none."""
+    return finding.verdict is Verdict.UNRESOLVED and finding.reason in ROUGH
 
 
 def bent(instrument: Instrument, look: Look, steps: np.ndarray, leaf: int, finding: Finding) -> Finding:

@@ -12,7 +12,7 @@ from jaxgradsweep._criteria import Criteria, criteria_for
 from jaxgradsweep._fit import Fit, fit
 from jaxgradsweep._kernel import NODES, evaluations_of
 from jaxgradsweep._opinion import Identity, Weighing, confront, weigh
-from jaxgradsweep._probe import BASIS, COMPONENT, LEAF, Probes, basis, coarse_part, draw, step_grid
+from jaxgradsweep._probe import BASIS, COMPONENT, LEAF, Probes, basis, coarse_part, draw, looked_at, step_grid
 from jaxgradsweep._progress import Tick
 from jaxgradsweep._request import Settings, check_steps
 from jaxgradsweep._runner import Interrupted, Runner
@@ -201,9 +201,9 @@ class Instrument:
         return Look(probes, sweep, self.integrate(probes, np.isin(probes.leaf, leaves), steps), self.criteria)
 
     def look_at_components(self, look: Look, leaf: int, steps: np.ndarray) -> Look:
-        """Each component of one leaf alone, at its own scale."""
+        """Each component of one leaf alone, or some of a large leaf's, at its own scale."""
         array = self.subject.point.moving[leaf]
-        new = basis(leaf, np.arange(np.size(array) * (2 if np.iscomplexobj(array) else 1)), BASIS)
+        new = basis(leaf, looked_at(np.size(array) * (2 if np.iscomplexobj(array) else 1)), BASIS)
         sweep = self.measure(new, steps, "components")
         if farther := len(look.sweep.steps) - len(steps):
             outer = look.sweep.steps[:farther]

@@ -16,9 +16,10 @@ import numpy as np
 from jaxgradsweep._fit import fit
 from jaxgradsweep._instrument import Instrument, Look
 from jaxgradsweep._kernel import evaluations_of
-from jaxgradsweep._opinion import weigh
+from jaxgradsweep._opinion import Opinion, weigh
 from jaxgradsweep._pattern import in_words
 from jaxgradsweep._probe import ALONE, BASIS, BASIS_LEAF, LEAF, Probes, basis, own_scales, scale_of
+from jaxgradsweep._wording import Reason
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -231,6 +232,9 @@ class Search:
         off = np.abs(weighing.error)
         wrong = ~(off <= criteria.margin * weighing.bound) & ~(off <= criteria.tolerance * size)
         wrong &= np.isfinite(weighing.bound) & np.isfinite(off) | ~np.isfinite(sweep.claimed)
+        pairs = zip(weighing.opinion, weighing.reason, strict=True)
+        choice = [opinion == Opinion.OPEN and reason is Reason.KINK for opinion, reason in pairs]
+        wrong &= ~np.array(choice, bool)  # at a kink any slope between those of the two sides is as right
         return np.stack([sweep.claimed, found.derivative, weighing.bound]), wrong
 
     @property

@@ -19,6 +19,8 @@ MAX_STEPS = 80  # longest grid: a multiple of every chunk of steps that is evalu
 BASIS, BASIS_LEAF = 2, 3  # one component alone, at its own scale or at the leaf's
 SKIPPED, COARSE = 3, 16  # of the grid's steps, from the largest: those left out at first, and those tried
 ALONE = 1.375  # of which it moves by so much: far points of round numbers are often kinks or poles
+MOST_COMPONENTS = 32  # leaves of at most so many are looked at component by component where kinks hide the answer,
+SOME_COMPONENTS = 8  # and larger ones at so many of them
 PART, REST = 4, 5  # a random half of the components of the direction at the leaf's scale, and the other half
 ALL = (0, 1, 1, 1)  # a span of all components
 EVERY_OUTPUT = (-1, *ALL)
@@ -99,6 +101,13 @@ def basis(leaf: int, components: np.ndarray, scale: int) -> Probes:
         seed=np.zeros((count, 4), np.uint32),
         **everything(count),
     )
+
+
+def looked_at(size: int) -> np.ndarray:
+    """The components of a leaf of so many that are looked at one by one: all of a small leaf, some of a large one."""
+    if size <= MOST_COMPONENTS:
+        return np.arange(size)
+    return np.sort(np.random.default_rng(size).choice(size, SOME_COMPONENTS, replace=False))
 
 
 def everything(count: int) -> dict[str, np.ndarray]:

@@ -144,6 +144,7 @@ OTHERS_RIGHT = (
     "All other leaves are right, and so is what they share with {leaves}: look in the lines that only {it} uses."
 )
 NO_CAUSE = "none: no single mistake that is known here explains the error; {ratios}"
+SINGLE_RATIO = "claimed / measured is {value:.6g}"
 ONE_RATIO = "claimed / measured is {value:.6g} in {count} of {total} wrong components that were measured"
 RATIOS_FROM = "claimed / measured goes from {least:.6g} to {most:.6g}"
 ABOUT_ALL = ("branch", "activation", "stale", "ignores-cotangent", "nonlinear-in-cotangent", "subgradient")

@@ -8,10 +8,10 @@ import numpy as np
 from jaxgradsweep._headline import all_hold, not_correct, only_reason
 from jaxgradsweep._layout import printable
 from jaxgradsweep._locate import Blame
-from jaxgradsweep._remedy import ABOUT_ALL, NO_CAUSE, ONE_RATIO, OTHERS_RIGHT, RATIOS_FROM
+from jaxgradsweep._remedy import ABOUT_ALL, NO_CAUSE, ONE_RATIO, OTHERS_RIGHT, RATIOS_FROM, SINGLE_RATIO
 from jaxgradsweep._report import Report
 from jaxgradsweep._verdict import Finding
-from jaxgradsweep._wording import HOLD, NO_PATTERN, STOPPED, STOPS_EARLY, WRONG_ARE, Law, Reason, Verdict
+from jaxgradsweep._wording import BESIDE_KINKS, HOLD, NO_PATTERN, STOPPED, STOPS_EARLY, WRONG_ARE, Law, Reason, Verdict
 from jaxgradsweep._writing import MOST_BLURRED, MOST_NAMES, leaf_name, names, number
 
 SHARED = 0.2  # a ratio is named that so large a part of the wrong components has
@@ -46,7 +46,9 @@ def why(report: Report) -> Section:
     """The reasons, unless the headline states the only one, and what the integral of the claim says."""
     findings = [] if only_reason(report) else not_correct(report)
     reasons = [(finding.reason.value, finding) for finding in findings]
-    return _grouped("why", [*reasons, *integrals(report.findings)])
+    beside = [f for f in findings if f.verdict == Verdict.WRONG and {"component", "kinked"} <= f.evidence.keys()]
+    kinks = [(BESIDE_KINKS.format(**finding.evidence), finding) for finding in beside]
+    return _grouped("why", [*reasons, *kinks, *integrals(report.findings)])
 
 
 def integrals(findings: Sequence[Finding]) -> Iterator[tuple[str, Finding]]:
@@ -84,6 +86,8 @@ def _spread(blame: Blame) -> str:
     ratios = np.real(blame.seen_claimed[wrong] / blame.seen_estimate[wrong])
     if not len(ratios):
         return "the measured ones are zero, or too small to tell a ratio"
+    if len(ratios) == 1:
+        return SINGLE_RATIO.format(value=ratios[0])
     values, counts = np.unique([float(f"{ratio:.5e}") for ratio in ratios], return_counts=True)
     shared = [i for i in np.argsort(-counts, kind="stable")[:2] if counts[i] >= max(2, SHARED * len(ratios))]
     said = [ONE_RATIO.format(value=values[i], count=counts[i], total=len(ratios)) for i in shared]

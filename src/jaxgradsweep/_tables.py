@@ -106,7 +106,7 @@ def numbers_table(report: Report, most: int) -> Table:
 
 def _numbers(report: Report, finding: Finding) -> tuple[str, ...]:
     return (
-        leaf_name(finding.path),
+        f"{leaf_name(finding.path)}{finding.evidence.get('component', '')}",
         Cell(f"{finding.claimed + 0.0:.10g}", finding.claimed),
         Cell(f"{finding.estimate + 0.0:.10g} ± {number(finding.uncertainty)}", finding.estimate),
         _ratios(report, finding),

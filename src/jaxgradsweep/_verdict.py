@@ -8,7 +8,7 @@ import numpy as np
 from jaxgradsweep._criteria import Criteria
 from jaxgradsweep._fit import Fit
 from jaxgradsweep._opinion import Identity, Opinion, Weighing
-from jaxgradsweep._probe import BASIS, COMPONENT, SCALES
+from jaxgradsweep._probe import BASIS, COMPONENT, LEAF, SCALES, looked_at
 from jaxgradsweep._sweep import Sweep
 from jaxgradsweep._wording import FINITE_AT, INSIDE, NOT_FINITE_AT, OUTSIDE, Reason, Verdict, advice_for
 
@@ -21,6 +21,7 @@ ROUGH = (
 UNSETTLED = (
     *(Reason.KINK, Reason.JUMP, Reason.SINGULAR, Reason.NOT_FINITE, Reason.SCALES, Reason.QUANTISED),
 )  # a claim that is right almost everywhere integrates back to the function, also where it has no derivative
+MOST_KINKS = 4  # so many components at a kink are named
 DOUBLE = 1e-10  # outputs of a coarser spacing are of a short precision
 FLOAT32 = 2.0**-28  # noise above this share of phi, and of rounded values, is that of float32
 
@@ -127,7 +128,7 @@ def judge(
     findings = []
     for leaf, (path, shape, dtype) in names.items():
         rows = np.flatnonzero(sweep.leaf == leaf)
-        verdict, reason, row = _decide(rows, sweep, weighing, identity, criteria, alone)
+        verdict, reason, row = _decide(rows, sweep, weighing, identity, criteria, alone, _numbers(shape, dtype))
         findings.append(
             _finding((path, shape, dtype), rows, row, verdict, reason, sweep, fit, weighing, identity, criteria)
         )
@@ -163,9 +164,15 @@ def _guilty(i: int, weighing: Weighing, identity: Identity | None, criteria: Cri
 
 
 def _decide(
-    rows: np.ndarray, sweep: Sweep, weighing: Weighing, identity: Identity | None, criteria: Criteria, alone: bool
+    rows: np.ndarray,
+    sweep: Sweep,
+    weighing: Weighing,
+    identity: Identity | None,
+    criteria: Criteria,
+    alone: bool,
+    size: int,
 ) -> tuple[Verdict, Reason, int]:
-    """Verdict, reason and deciding row of one leaf."""
+    """Verdict, reason and deciding row of one leaf of so many components."""
     said = {int(i): _guilty(int(i), weighing, identity, criteria) for i in rows}
     groups = {s: [i for i in said if sweep.scale[i] == s] for s in dict.fromkeys(sweep.scale[i] for i in said)}
 
@@ -176,6 +183,10 @@ def _decide(
     stairs = [i for i in said if weighing.reason[i] is Reason.SCALES]
     if stairs and those(everyone, Opinion.AGAINST):
         return Verdict.UNRESOLVED, Reason.SCALES, stairs[0]  # seen along one direction, it is there along all
+    alone_wrong = _refuted(groups.get(SCALES[BASIS], []), said, weighing, identity)
+    if alone_wrong:
+        row = max(alone_wrong, key=lambda i: abs(weighing.error[i]) / weighing.scale[i])
+        return Verdict.WRONG, Reason.MISMATCH, row
     for group in groups.values():
         against, speak_for = those(group, Opinion.AGAINST), those(group, Opinion.FOR)
         if any(said[i][1] is Reason.KINK for i in against) and len(against) < len(group):
@@ -189,7 +200,7 @@ def _decide(
             row = max(against, key=lambda i: _size(weighing.error[i]) / weighing.scale[i])
             return Verdict.WRONG, said[row][1], row
     own = [groups.get(SCALES[scale], []) for scale in (BASIS, COMPONENT)]
-    if all(group and those(group, Opinion.FOR) == group for group in own):
+    if len(own[0]) == size and all(group and those(group, Opinion.FOR) == group for group in own):
         row = max(own[0], key=lambda i: weighing.resolution[i])
         return Verdict.CORRECT, said[row][1], row  # every component by itself, and all together, at their own scales
     if all(said[i][1] is Reason.KINK for i in those(everyone, Opinion.AGAINST)) and those(everyone, Opinion.AGAINST):
@@ -208,6 +219,20 @@ def _decide(
         return Verdict.UNRESOLVED, said[row][1] if said[row][1] is Reason.NOISY_CLAIM else Reason.DIRECTIONS, row
     row = (hidden or everyone)[0]
     return Verdict.UNRESOLVED, said[row][1] if hidden else Reason.DIRECTIONS, row
+
+
+def _refuted(
+    components: list[int], said: dict[int, tuple[Opinion, Reason]], weighing: Weighing, identity: Identity | None
+) -> list[int]:
+    """Components that refute a claim each by itself: both witnesses accuse it along them, where nothing is rough.
+
+    The kinks of other components are no excuse. Whatever a subgradient chooses at a kink, its integral along any
+    segment is the change of the function (Bolte and Pauwels, Conservative set valued fields, 2021, Corollary 2).
+    """
+    if identity is None:
+        return []
+    both = [i for i in components if said[i] == (Opinion.AGAINST, Reason.MISMATCH)]
+    return [i for i in both if identity.opinion[i] == Opinion.AGAINST and not weighing.noisy[i]]
 
 
 def _contradicted(accusers: list[int], everyone: list[int], sweep: Sweep, weighing: Weighing, *, erratic: bool) -> bool:
@@ -249,6 +274,8 @@ def _finding(
     evidence |= _pattern(rows, sweep, fit, criteria, int(np.prod(name[1]))) | (
         {"complex": "yes"} if name[2].startswith("complex") else {}
     )
+    evidence |= _alone(rows, row, name[1], _numbers(*name[1:]), sweep, weighing)
+    evidence["more"] = 2 * sum(sweep.scale[i] == SCALES[LEAF] for i in rows)
     if sweep.eps > DOUBLE:
         evidence["precision"] = name[2]
     return Finding(
@@ -287,6 +314,36 @@ def _pattern(rows: np.ndarray, sweep: Sweep, fit: Fit, criteria: Criteria, size:
     if same and sharp.sum() > 1:
         return {"pattern": "factor" if size > 1 else "one number"}
     return {"pattern": "small"} if np.all(np.abs(ratio - 1) < criteria.nearly) else {}
+
+
+def _numbers(shape: tuple[int, ...], dtype: str) -> int:
+    """How many real numbers a leaf has."""
+    return int(np.prod(shape)) * (2 if dtype.startswith("complex") else 1)
+
+
+def _alone(
+    rows: np.ndarray, row: int, shape: tuple[int, ...], size: int, sweep: Sweep, weighing: Weighing
+) -> dict[str, float | str]:
+    """Which components meet a kink, and which of them decided, of a leaf whose components were moved one by one."""
+    components = [int(i) for i in rows if sweep.scale[i] == SCALES[BASIS]]
+    if not components or not shape:
+        return {}
+
+    places = looked_at(size) % int(np.prod(shape))
+
+    def named(i: int) -> str:
+        return str(list(map(int, np.unravel_index(places[components.index(i)], shape))))
+
+    kinked = list(dict.fromkeys(named(i) for i in components if weighing.reason[i] is Reason.KINK))
+    found: dict[str, float | str] = {"component": named(row)} if row in components else {}
+    if kinked:
+        more = f" and {len(kinked) - MOST_KINKS} more" if len(kinked) > MOST_KINKS else ""
+        more += f" of {len(places)} that were tried" if len(places) < size else ""
+        subject = (
+            f"components {', '.join(kinked[:MOST_KINKS])}{more} are" if len(kinked) > 1 else f"component {kinked[0]} is"
+        )
+        found["kinked"] = f"{subject} at a kink"
+    return found
 
 
 def _known(value: float) -> float | None:

@@ -310,7 +310,7 @@ ADVICE = {
         "No derivative exists at a kink. Along the direction that decided, the slope is {slope before:.6g} before "
         "it and {slope after:.6g} after it, and the claim {claim}. Check at points a little aside, with `points=4`: if "
         "the claim is right there, only this point is special, as equal or zero inputs are, and nothing is to be "
-        "mended. In a test, use such a point."
+        "mended. In a test, use a point without a kink. Moved alone, {kinked}."
     ),
     Reason.DENSE_KINKS: (
         "Many kinks (rectifiers, max-pools, absolute values) lie closer together than any step that this precision "
@@ -352,9 +352,10 @@ ADVICE = {
         "a smoothed derivative."
     ),
     Reason.DIRECTIONS: (
-        "Some directions agree with the claim and some do not. With `directions=8` more of them vote. If they still "
-        "differ, the claim is not linear in the direction: compare what it gives for 2 v with twice that for v, and "
-        "for -v with the opposite."
+        "Some directions agree with the claim and some do not. With `directions={more}` more of them vote. If they "
+        "still differ, the claim is not linear in the direction (compare what it gives for 2 v with twice that for v, "
+        "and for -v with the opposite), or the function has no derivative here: check at points a little aside, with "
+        "`points=4`."
     ),
     Reason.NOT_FINITE: (
         "{where finite}. If the point lies on the edge of the domain (a square root at 0, an arccosine at 1), move it "
@@ -438,6 +439,10 @@ LOW_PRECISION = (
 
 INSIDE = "lies between the two, as that of a valid subgradient does"
 OUTSIDE = "lies outside of the two; derivative rules that are right elsewhere can do this at a kink"
+BESIDE_KINKS = (
+    "seen along component {component} alone, which meets no kink; {kinked}, but what the claim chooses there explains "
+    "nothing along another component"
+)
 TIE = (
     "No derivative exists here: several values are equal, as under a median, a sort or a maximum, and the slope "
     "depends on which of them moves. Check at points a little aside, with `points=4`."

@@ -235,3 +235,60 @@ CASES.add("found.half_precision_inside", lambda dtype: (half_inside, half_inside
 CASES.add("found.half_precision_inside_claimed_double", lambda dtype: (
     half_inside, half_inside_point(dtype), lambda x: 2 * jax.grad(half_inside)(x)), FAMILY, kind="wrong",
           cause="factor 2", undecidable=(F64, F32))  # fmt: skip
+
+
+@jax.custom_vjp
+def leaky(x):
+    return jnp.where(x > 0, x, 0.1 * x)
+
+
+leaky.defvjp(
+    lambda x: (leaky(x), x),
+    lambda x, g: (jnp.where(x > 0, g, 0.1 * g) * jnp.where(jnp.arange(x.size) == 2, 1.05, 1.0),),
+)
+BESIDE_A_KINK = np.array([0.7, -0.3, 1.1, 0.0, 0.4])  # one component at it
+
+
+def weighted_sines(activation):
+    return lambda x: jnp.sum(jnp.sin(activation(x)) * jnp.arange(1.0, x.size + 1).astype(x.dtype))
+
+
+@CASES.case("found.leaky_at_its_kink", FAMILY, kind="kink", dtypes=(F64, F32), reasons=frozenset({"KINK"}))
+def _(dtype):
+    return weighted_sines(lambda x: jnp.where(x > 0, x, 0.1 * x)), (jnp.asarray(BESIDE_A_KINK, dtype),)
+
+
+@CASES.case("found.wrong_beside_a_kink", FAMILY, kind="wrong", dtypes=(F64, F32), cause="factor 1.05 in one component")
+def _(dtype):
+    return weighted_sines(leaky), (jnp.asarray(BESIDE_A_KINK, dtype),)
+
+
+def lasso(factor):
+    """A sparse regression at a sparse point: half of its coefficients are at the kink of their penalty."""
+
+    def case(dtype):
+        random = np.random.default_rng(0)
+        design = random.normal(size=(50, 300)).astype(dtype)
+        target = random.normal(size=50).astype(dtype)
+        sparse = random.normal(size=300) * (random.random(300) < 0.5)
+
+        def loss(w):
+            return jnp.sum((design.astype(w.dtype) @ w - target) ** 2) / 2 + 3 * jnp.sum(jnp.abs(w))
+
+        def claim(w):
+            return factor * design.T.astype(w.dtype) @ (design.astype(w.dtype) @ w - target) + 3 * jnp.sign(w)
+
+        return loss, (jnp.asarray(sparse, dtype),), claim
+
+    return case
+
+
+CASES.add("found.sparse_point", lasso(1.0), FAMILY, kind="kink", dtypes=(F64,), reasons=frozenset({"KINK"}))
+CASES.add(
+    "found.sparse_point_wrong",
+    lasso(1.02),
+    FAMILY,
+    kind="wrong",
+    dtypes=(F64,),
+    cause="factor 1.02 of one term",
+)
