@@ -7,7 +7,7 @@ import pytest
 from jax.lax import DotAlgorithmPreset, Precision
 
 import jaxgradsweep as jgs
-from jaxgradsweep._program import FULL, unit_bits
+from jaxgradsweep._program import FULL, product_bits, unit_bits
 
 WEIGHTS = np.random.default_rng(0).normal(size=(32, 32)).astype(np.float32) / 6
 INPUTS = np.random.default_rng(1).normal(size=(8, 32)).astype(np.float32)
@@ -37,10 +37,19 @@ def layer(weights, inputs):
         (DotAlgorithmPreset.BF16_BF16_F32_X9, "gpu", FULL),
         (DotAlgorithmPreset.F32_F32_F32, "gpu", FULL),
         (DotAlgorithmPreset.F16_F16_F16, "cpu", 10),
+        (DotAlgorithmPreset.ANY_F8_ANY_F8_F32, "gpu", 2),
     ],
 )
 def test_the_bits_of_a_matrix_unit_follow_from_precision_and_platform(precision, platform, bits):
     assert unit_bits(precision, platform) == bits
+
+
+@pytest.mark.parametrize(("dtype", "bits"), [(jnp.int32, FULL), (jnp.float32, 10), (jnp.float64, FULL)])
+def test_a_gpu_rounds_what_it_multiplies_in_float32_only(dtype, bits):
+    with jax.enable_x64(True):
+        numbers = jnp.ones((2, 2), dtype)
+        [step] = jax.make_jaxpr(lambda a: jax.lax.dot(a, a))(numbers).eqns
+    assert product_bits(step, "gpu") == bits
 
 
 def test_matrix_products_run_at_the_highest_precision_unless_that_which_ships_is_asked_for():

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxgradsweep._cache import Weak, fields_weakened
-from jaxgradsweep._tree import HELD, MOVING, Layout, Same, is_inexact, wide_dtype
+from jaxgradsweep._tree import MOVING, Layout, Same, is_inexact, wide_dtype
 
 # How JAX's own derivative is taken: each kind of check tries these, from the left.
 MODES = {
@@ -31,12 +31,42 @@ Pairing = Callable[[Arrays, Arrays], Paired]
 
 
 @dataclasses.dataclass(frozen=True)
+class Called:
+    """A callable of the user's, as it keys compiled code.
+
+    One that is a pytree, such as a module, is put together from its arrays where it is called: they are arguments of
+    compiled code, held fixed like those among `args`.
+    """
+
+    whole: Same  # the callable; of a pytree, its type
+    layout: Layout | None = None  # of a pytree: how it is put together
+    start: int = 0  # and where its arrays begin among all that is held
+
+    def __call__(self, held: Sequence[Any], *args: Any) -> Any:
+        """What it returns, given all that is held fixed, and its arguments."""
+        fun: Any = self.whole.value if self.layout is None else self.layout.join((), held[self.start :])
+        return fun(*args)
+
+    @property
+    def weak(self) -> "Called":
+        """The same callable, not kept alive."""
+        return fields_weakened(self)
+
+    @property
+    def roots(self) -> list[Weak]:
+        """The functions that it consists of."""
+        statics = self.weak.layout.statics if self.weak.layout else ()
+        parts = [self.weak.whole, *(each for each in statics if callable(each.value))]
+        return [part for part in parts if isinstance(part, Weak)]
+
+
+@dataclasses.dataclass(frozen=True)
 class Claim:
     """What is checked, without the numbers. Hashable: it keys compiled code."""
 
     kind: str  # "grad", "vjp", "jvp", "hvp", or "curvature": an HVP held against values of the function alone
-    fun: Same
-    rule: Same | None  # the user's callable; None for JAX's own derivative or for values
+    fun: Called
+    rule: Called | None  # the user's callable; None for JAX's own derivative or for values
     layout: Layout
     has_aux: bool = False
     holomorphic: bool = False
@@ -48,7 +78,6 @@ class Claim:
     small: bool = False  # one evaluation is so little work that compiling costs more
     both_modes: bool = False  # pair JAX's own derivative in the other mode as well
     matmul: str | None = None  # the precision of matrix products that it is traced with
-    carried: Layout | None = None  # of a function that is itself a pytree: how it is put together from its arrays
 
     @functools.cached_property
     def weak(self) -> "Claim":
@@ -58,14 +87,12 @@ class Claim:
     @property
     def roots(self) -> list[Weak]:
         """The functions that it is about."""
-        weak = self.weak
-        carried = [each for each in weak.carried.statics if callable(each.value)] if weak.carried else []
-        return [root for root in (weak.fun, weak.rule, *carried) if isinstance(root, Weak)]
+        return [*self.fun.roots, *(self.rule.roots if self.rule else ())]
 
-    def ask(self, *args: Any) -> Any:
+    def ask(self, held: Sequence[Any], *args: Any) -> Any:
         """What the user's own rule says."""
         assert self.rule is not None
-        return self.rule.value(*args)
+        return self.rule(held, *args)
 
     @property
     def callable(self) -> bool:
@@ -84,10 +111,7 @@ class Claim:
 
 def primal(claim: Claim, moving: Sequence[Any], held: Sequence[Any]) -> Any:
     """What the user's function returns, without its auxiliary output."""
-    fun: Any = claim.fun.value
-    if claim.carried is not None:  # its arrays come after those of the arguments
-        fun = claim.carried.join((), held[claim.layout.kinds.count(HELD) :])
-    out = fun(*claim.layout.join(moving, held))
+    out = claim.fun(held, *claim.layout.join(moving, held))
     return out[0] if claim.has_aux else out
 
 
@@ -122,7 +146,7 @@ def _grad(claim: Claim, moving: Arrays, held: Sequence[Any], values: Sequence[An
     if claim.by_value:
         return outputs(claim, moving, held), lambda v, u: pair_gradient(values, v, u)
     if claim.rule is not None:
-        gradient = moving_leaves(claim.layout, claim.ask(*claim.layout.join(moving, held)))
+        gradient = moving_leaves(claim.layout, claim.ask(held, *claim.layout.join(moving, held)))
         return outputs(claim, moving, held), lambda v, u: pair_gradient(gradient, v, u)
     if claim.mode == "forward":
         return _forward(claim, moving, held)
@@ -133,7 +157,7 @@ def _grad(claim: Claim, moving: Arrays, held: Sequence[Any], values: Sequence[An
 def _vjp(claim: Claim, moving: Arrays, held: Sequence[Any], values: Sequence[Any]) -> tuple[Arrays, Pairing]:
     if claim.rule is None:
         return _forward(claim, moving, held) if claim.mode == "forward" else _reverse(claim, moving, held)
-    out, pull = claim.ask(*claim.layout.join(moving, held))[:2]  # an auxiliary output may follow
+    out, pull = claim.ask(held, *claim.layout.join(moving, held))[:2]  # an auxiliary output may follow
 
     def pairing(v: Arrays, u: Arrays) -> tuple[jax.Array, jax.Array]:
         return pair(pulled_leaves(claim.layout, pull(fill_cotangent(out, u))), v)
@@ -147,7 +171,7 @@ def _jvp(claim: Claim, moving: Arrays, held: Sequence[Any], values: Sequence[Any
 
     def pairing(v: Arrays, u: Arrays) -> Paired:
         primals = claim.layout.join(moving, held)
-        told = claim.ask(primals, fill_tangent(claim.layout, v, held))[:2]  # an auxiliary output may follow
+        told = claim.ask(held, primals, fill_tangent(claim.layout, v, held))[:2]  # an auxiliary output may follow
         out, tangent = ([jnp.asarray(leaf) for leaf in jax.tree.leaves(tree) if is_inexact(leaf)] for tree in told)
         return *pair(tangent, u), out
 
@@ -175,7 +199,7 @@ def _product(claim: Claim, moving: Arrays, held: Sequence[Any], values: Sequence
         if claim.rule is None:
             return jax.grad(lambda m: jax.jvp(lambda at: scalar(claim, at, held), (m,), (v,))[1])(moving)
         primals = claim.layout.join(moving, held)
-        return moving_leaves(claim.layout, claim.ask(primals, fill_tangent(claim.layout, v, held)))
+        return moving_leaves(claim.layout, claim.ask(held, primals, fill_tangent(claim.layout, v, held)))
 
     return lambda v, u: pair(product(v), u)
 

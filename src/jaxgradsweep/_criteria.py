@@ -41,8 +41,8 @@ class Criteria:
         slight: a claim whose integral two quadratures give alike to this part is smooth.
         clear: a detection limit so fine on a part of the grid needs no more of it: a measured tolerance is not finer.
         quantum: jumps below this part of phi may be rounding (bfloat16 has 2^-8).
-        hidden: where the function computes in a lower precision inside, changes below this part of phi may be lost to
-            the rounding there; 0 where it does not.
+        hidden: where the function computes in a lower precision inside, changes below so many of its roundings may be
+            lost there.
 
     Example:
         >>> import jaxgradsweep as jgs
@@ -80,7 +80,7 @@ class Criteria:
     slight: float = 1e-2
     clear: float = 1e-9
     quantum: float = 2.0**-7
-    hidden: float = 0.0
+    hidden: float = 8.0
 
     @property
     def tolerance(self) -> float:

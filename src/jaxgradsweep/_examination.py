@@ -35,7 +35,6 @@ REFINE = 10.0  # a detection limit so many times coarser than the finest toleran
 STAIR_WIDTHS = (2.0**-1, 2.0**-5, 2.0**-9)  # in relative step: where a loop's jumps are looked for,
 STAIR_STEPS, STAIR_PROBES = 32, 3  # each at so many equal steps, along so many probes
 LEAP = 10.0  # a jump stands out so many times from what a smooth function does from one of them to the next
-HIDDEN = 8.0  # what is rounded inside may be so many times as large as phi
 LASTS = 0.75  # and keeps so much of its height between steps half as large, where a fast wave keeps half
 WIDEST = 6  # so many of the largest steps show whether a claim varies smoothly
 OUTWARD = (Reason.ROUNDOFF, Reason.TRUNCATION, Reason.NOISE)  # what larger steps may decide
@@ -112,9 +111,8 @@ def criteria_of(subject: Subject, settings: Settings) -> Criteria:
     """The criteria that suit the precision of the function, of what it computes inside, and of the claim."""
     criteria = criteria_for(subject.bits, settings.rtol)
     own = criteria_for(min(subject.bits, subject.claim_bits))
-    inside = subject.traits.inner_bits
-    inner = criteria_for(min(inside, subject.bits))
-    finest = max(own.finest, inner.rounding if inside < subject.bits else 0)
+    inner = criteria_for(min(subject.traits.inner_bits, subject.bits))
+    finest = max(own.finest, inner.rounding)
     # The noise of a claim in lower precision than the function is no accident of its formula.
     noisy_claim = finest if subject.traits.claim_is_shorter else criteria.noisy_claim
     return dataclasses.replace(
@@ -124,7 +122,6 @@ def criteria_of(subject: Subject, settings: Settings) -> Criteria:
         rounding=own.rounding,
         noisy_claim=noisy_claim,
         plain=criteria.rounded if subject.traits.claim_is_shorter else criteria.plain,
-        hidden=HIDDEN * subject.inner,
     )
 
 

@@ -17,7 +17,7 @@ from jaxgradsweep._subject import Subject, structs_of
 def manifest_of(subject: Subject, settings: Settings) -> dict[str, str]:
     """The check, the function and its claim, their arguments, and the settings that say what is measured."""
     claim, point = subject.claim, subject.point
-    name = getattr(claim.fun.value, "__qualname__", type(claim.fun.value).__name__)
+    name = getattr(claim.fun.whole.value, "__qualname__", type(claim.fun.whole.value).__name__)
     steps = "from the precision" if settings.steps is None else digest_of(np.asarray(settings.steps, float))
     given = (*point.moving, *point.held, *subject.values)
     leaves = zip(point.paths, point.shapes, subject.dtypes, strict=True)

@@ -73,7 +73,7 @@ class Instrument:
     def __init__(self, subject: Subject, settings: Settings, criteria: Criteria, tick: Tick) -> None:
         self.subject, self.settings, self.criteria, self.tick = subject, settings, criteria, tick
         self.runner = Runner(subject, settings, tick)
-        self.laws_cost, self.claims = 0, 0
+        self.others, self.claims = 0, 0
         self.measured = np.zeros(0)  # the steps of the last call, those that a raising function allows
 
     @property
@@ -84,7 +84,11 @@ class Instrument:
     @property
     def evaluations(self) -> int:
         """How often F was evaluated."""
-        return self.runner.evaluations + self.laws_cost
+        return self.runner.evaluations + self.others
+
+    def count(self, evaluations: int) -> None:
+        """Count what was evaluated outside of the sweep."""
+        self.others += evaluations
 
     @property
     def notes(self) -> list[str]:
@@ -154,7 +158,7 @@ class Instrument:
             laws = (*(() if wanted is False else affordable(laws_of(claim), whole)), *doubtful)
         if not laws:
             return tuple(swept)
-        self.laws_cost += sum(map(cost, laws))
+        self.count(sum(map(cost, laws)))
         key, bits, floor = self.settings.key, self.least_bits, self.rounding
         tested = consistency(claim, subject.arrays, laws, bits=bits, floor=floor, key=key)
         if tested and Law.ADJOINT in set(laws) - {each.law for each in tested}:

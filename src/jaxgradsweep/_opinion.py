@@ -207,7 +207,7 @@ def lost_inside(sweep: Sweep, fit: Fit, criteria: Criteria) -> np.ndarray:
     """Whether rounding inside may hide all that is claimed, up to the smallest step at which phi moves."""
     moves = (np.abs(sweep.forward) + np.abs(sweep.backward)) > 4 * sweep.roundoff  # NaN is no move
     smallest = np.min(np.where(moves, sweep.steps, np.inf), axis=1)
-    return np.abs(sweep.claimed) * smallest <= criteria.hidden * fit.magnitude
+    return np.abs(sweep.claimed) * smallest <= criteria.hidden * sweep.inner * fit.magnitude
 
 
 def explained(sweep: Sweep, fit: Fit) -> np.ndarray:

@@ -24,7 +24,8 @@ UNITS = {
     ("tpu", "DEFAULT"): 7,  # bfloat16
     ("tpu", "HIGH"): 15,  # three products of bfloat16
 }
-FORMATS = {"BF16": 7, "TF32": 10, "F16": 10}  # how the names of `jax.lax.DotAlgorithmPreset` begin
+# How the names of `jax.lax.DotAlgorithmPreset` begin; ANY stands for two formats of eight bits.
+FORMATS = {"BF16": 7, "TF32": 10, "F16": 10, "ANY": 2}
 FULL = 1000  # bits of a number that was not computed
 OUTSIDE = ("callback", "ffi", "custom_call", "pallas")  # in the names of operations that JAX does not look into
 
@@ -204,7 +205,9 @@ def least_bits(program: Any, moved: set[Any]) -> int:
 
 def product_bits(step: Any, platform: str | None = None) -> int:
     """Bits of mantissa of the numbers that a matrix product multiplies, where those are fewer than float32 has."""
-    if step.primitive.name not in PRODUCTS or any(v.aval.dtype == jnp.float64 for v in step.invars):
+    if step.primitive.name not in PRODUCTS or not all(is_inexact(v.aval) for v in step.invars):
+        return FULL  # integers are multiplied exactly
+    if any(jnp.finfo(v.aval.dtype).nmant > jnp.finfo(jnp.float32).nmant for v in step.invars):
         return FULL
     return unit_bits(step.params.get("precision"), platform or jax.default_backend())
 

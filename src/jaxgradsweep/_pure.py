@@ -1,29 +1,37 @@
 """Pure functions of what is differentiated, from functions that take state, keys and keyword arguments beside it."""
 
 import dataclasses
+import functools
 import operator
 from collections.abc import Callable
 from typing import Any
 
 import jax
+import numpy as np
+
+from jaxgradsweep._tree import HELD, STATIC, Layout, Same, is_inexact
 
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Pure:
-    """A function with all but some of its arguments bound; see `pure`. A pytree, whose leaves are what is bound."""
+    """A function with all but some of its arguments bound; see `pure`.
+
+    A pytree, whose leaves are the function and what is bound. In the structure of `jax.tree_util.Partial` the function
+    is no leaf, and would be kept alive by whatever keeps the structure.
+    """
 
     fun: Any
-    rest: tuple[Any, ...]
+    args: tuple[Any, ...]
     keywords: dict[str, Any]
     argnums: tuple[int, ...] = dataclasses.field(metadata={"static": True})
     has_aux: bool = dataclasses.field(metadata={"static": True})
 
     def __call__(self, *args: Any) -> Any:
         own = jax.tree.map(lambda leaf: leaf, self)  # a copy: a module may change itself when it is called
-        bound, given = iter(own.rest), self.placed(args)
+        bound, given = iter(own.args), self.placed(args)
         out = own.fun(
-            *(given[i] if i in given else next(bound) for i in range(len(self.rest) + len(args))), **own.keywords
+            *(given[i] if i in given else next(bound) for i in range(len(self.args) + len(args))), **own.keywords
         )
         return out[0] if self.has_aux else out
 
@@ -71,7 +79,7 @@ def pure(
         >>> report.verdict.name
         'CORRECT'
         >>> print(*report.notes)
-        PRNG keys are held fixed, so that every evaluation draws the same numbers: fun.rest[1]
+        PRNG keys are held fixed, so that every evaluation draws the same numbers: fun.args[1]
     """
     if not callable(fun):
         raise TypeError(f"`fun` must be callable; got {type(fun).__name__}")
@@ -86,3 +94,26 @@ def pure(
             f"and from 0 on; got {argnums!r}"
         )
     return Pure(fun, rest, keywords, places, has_aux)
+
+
+def as_tree(fun: Callable) -> Callable:
+    """A partial application as a pytree of what it binds; others as they come."""
+    if type(fun) in (functools.partial, jax.tree_util.Partial):
+        return Pure(fun.func, fun.args, fun.keywords, (len(fun.args),), has_aux=False)  # pyright: ignore[reportFunctionMemberAccess]
+    return fun
+
+
+def carry(fun: Callable) -> tuple[Layout | None, tuple[Any, ...]]:
+    """A callable that is itself a pytree, such as a module or a partial application, and its arrays; None for others.
+
+    Its arrays become arguments of compiled code, and whatever it changes in itself when it is called is changed in a
+    copy. Numbers that are no arrays, and NumPy arrays of integers, stay as they are: they may say what is computed.
+    """
+    leaves, treedef = jax.tree.flatten(as_tree(fun))
+    carried = [isinstance(leaf, jax.Array) or (isinstance(leaf, np.ndarray) and is_inexact(leaf)) for leaf in leaves]
+    if jax.tree_util.treedef_is_leaf(treedef) or not any(carried):
+        return None, ()
+    pairs = list(zip(leaves, carried, strict=True))
+    kinds = tuple(HELD if array else STATIC for array in carried)
+    layout = Layout(treedef, kinds, tuple(Same(leaf) for leaf, array in pairs if not array), (), single=True)
+    return layout, tuple(leaf for leaf, array in pairs if array)

@@ -32,7 +32,7 @@ def changes(instrument: Instrument, look: Look, findings: Sequence[Finding]) -> 
         return values_twice(subject, 0.0) or {"changes in": "python"}
     rounding = criteria_for(min(subject.bits, subject.traits.inner_bits)).rounding
     if subject.traits.calls_out:
-        instrument.laws_cost += 3
+        instrument.count(3)
         if values := values_twice(subject, rounding):
             return values
     first, second = instrument.again(look)

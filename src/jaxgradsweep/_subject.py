@@ -13,6 +13,7 @@ from jax.core import Tracer
 from jaxgradsweep._cache import kept
 from jaxgradsweep._claim import (
     MODES,
+    Called,
     Claim,
     fill_cotangent,
     fill_tangent,
@@ -23,8 +24,9 @@ from jaxgradsweep._claim import (
     pulled_leaves,
 )
 from jaxgradsweep._program import Traits, constants, traits
+from jaxgradsweep._pure import as_tree, carry
 from jaxgradsweep._request import captured, check_hessian, check_leaves, check_output, check_real, check_values
-from jaxgradsweep._tree import Point, Same, as_tree, carry, is_inexact, keys_of, map_arrays, split, wide_dtype, widen
+from jaxgradsweep._tree import Point, Same, is_inexact, keys_of, map_arrays, split, wide_dtype, widen
 from jaxgradsweep._wording import KEEPS, NOT_TRACED, NOTES
 
 LITTLE = 1e5  # operations of one evaluation that run, compiled fast, in less time than it takes to compile well
@@ -115,30 +117,26 @@ def prepare(
     shipped = split(args, numbers, single=single).dtypes
     by_value = rule is not None and not callable(rule)
 
-    if callable(rule) and dtype == "float64":
-        carried, arrays = carry(rule)
-        rule = rule if carried is None else carried.join((), [widen(array) for array in arrays])
-
     def attempt(hold_static: bool) -> tuple[Claim, Point]:
-        carried, arrays = (None, ()) if hold_static else carry(fun)
         point = split(args, numbers, single=single, hold_static=hold_static)
-        point = dataclasses.replace(point, held=(*point.held, *arrays))
-        point = map_arrays(widen, point) if dtype == "float64" else point
-        own = [type(fun).__call__, getattr(fun, "func", None)] if carried else []
-        read = [*own, *(leaf.value for leaf in carried.statics)] if carried else [fun]
+        called, read = [], []
+        for each in (fun, rule) if callable(rule) else (fun,):
+            layout, arrays = (None, ()) if hold_static else carry(each)
+            called.append(Called(Same(type(as_tree(each)) if layout else each), layout, len(point.held)))
+            read += [type(as_tree(each)).__call__, *(leaf.value for leaf in layout.statics)] if layout else [each]
+            point = dataclasses.replace(point, held=(*point.held, *arrays))
         claim = Claim(
             kind=kind,
-            fun=Same(fun if carried is None else type(fun)),
-            carried=carried,
-            rule=None if rule is None or by_value else Same(rule),
+            fun=called[0],
+            rule=called[1] if callable(rule) else None,
             layout=point.layout,
             has_aux=has_aux,
             holomorphic=holomorphic,
             by_value=by_value,
-            captured=captured(*read, *([rule] if callable(rule) else [])),
+            captured=captured(*read),
             matmul=jax.config.jax_default_matmul_precision,  # pyright: ignore[reportAttributeAccessIssue]
         )
-        return claim, point
+        return claim, map_arrays(widen, point) if dtype == "float64" else point
 
     claim, point = attempt(hold_static=False)
     if kind == "curvature":
@@ -157,15 +155,14 @@ def prepare(
         "fun": claim.fun,
         "rule": seen.claim.rule and claim.rule,
         "layout": claim.layout,
-        "carried": claim.carried,
         "captured": claim.captured,
     }
-    claim = dataclasses.replace(seen.claim, **held)
+    asked, claim = claim, dataclasses.replace(seen.claim, **held)
     values: list[Any] = []
     if by_value:
         values = check_hessian(rule, point) if claim.of_hessian else check_values(rule, point)
     elif claim.by_value and callable(rule):  # the rule cannot be traced: ask it once
-        values = check_values(rule(*claim.layout.join(point.moving, point.held)), point)
+        values = check_values(asked.ask(point.held, *claim.layout.join(point.moving, point.held)), point)
     elif derivative is not None:
         check_leaves(f"the derivative that `{kind}` returned", derivative, point)
     given = [jnp.result_type(leaf) for leaf in (values or derivative or [])]
@@ -309,18 +306,18 @@ def _derivative(claim: Claim, moving: Any, held: Any) -> list[Any] | None:
     """The leaves that the user's rule returns, where they must look like the point."""
     args = claim.layout.join(moving, held)
     if claim.kind == "grad":
-        gradient = claim.ask(*args)
+        gradient = claim.ask(held, *args)
         return _named(lambda: moving_leaves(claim.layout, gradient))
     if claim.kind == "vjp":
-        out, pull = claim.ask(*args)[:2]
+        out, pull = claim.ask(held, *args)[:2]
         ones = [jnp.ones_like(y) for y in jax.tree.leaves(out) if is_inexact(y)]
         cotangents = pull(fill_cotangent(out, ones))
         return _named(lambda: pulled_leaves(claim.layout, cotangents))
     tangent = fill_tangent(claim.layout, moving, held)
     if claim.of_hessian:
-        product = claim.ask(args, tangent)
+        product = claim.ask(held, args, tangent)
         return _named(lambda: moving_leaves(claim.layout, product))
-    value, change = claim.ask(args, tangent)[:2]
+    value, change = claim.ask(held, args, tangent)[:2]
     for path, y in jax.tree_util.tree_flatten_with_path(value)[0]:
         if is_inexact(y):
             _same_shape(path, y, change)

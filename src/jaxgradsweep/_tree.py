@@ -1,7 +1,6 @@
 """Pytrees as they come: which leaves move, which are held fixed, and what each is called."""
 
 import dataclasses
-import functools
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -115,42 +114,6 @@ def split(args: tuple[Any, ...], argnums: tuple[int, ...], *, single: bool, hold
             fixed.append(f"{name or 'the argument'} ({describe(leaf)})")
     layout = Layout(treedef, tuple(kinds), tuple(statics), argnums, single)
     return Point(layout, tuple(moving), tuple(held), tuple(paths), tuple(fixed))
-
-
-def carry(fun: Callable) -> tuple[Layout | None, tuple[Any, ...]]:
-    """A callable that is itself a pytree, such as a module or a partial application, and its arrays; None for others.
-
-    Its arrays become arguments of compiled code, and whatever it changes in itself when it is called is changed in a
-    copy. Numbers that are no arrays, and NumPy arrays of integers, stay as they are: they may say what is computed.
-    """
-    leaves, treedef = jax.tree.flatten(as_tree(fun))
-    carried = [isinstance(leaf, jax.Array) or (isinstance(leaf, np.ndarray) and is_inexact(leaf)) for leaf in leaves]
-    if jax.tree_util.treedef_is_leaf(treedef) or not any(carried):
-        return None, ()
-    pairs = list(zip(leaves, carried, strict=True))
-    kinds = tuple(HELD if array else STATIC for array in carried)
-    layout = Layout(treedef, kinds, tuple(Same(leaf) for leaf, array in pairs if not array), (), single=True)
-    return layout, tuple(leaf for leaf, array in pairs if array)
-
-
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True)
-class Bound:
-    """A partial application whose function is a leaf: the structure of `jax.tree_util.Partial` would keep it alive."""
-
-    func: Any
-    args: tuple[Any, ...]
-    keywords: dict[str, Any]
-
-    def __call__(self, *args: Any) -> Any:
-        return self.func(*self.args, *args, **self.keywords)
-
-
-def as_tree(fun: Callable) -> Callable:
-    """A partial application as a pytree of what it binds; others as they come."""
-    if type(fun) is functools.partial:
-        return Bound(fun.func, fun.args, fun.keywords)  # pyright: ignore[reportFunctionMemberAccess]
-    return fun
 
 
 def is_key(leaf: Any) -> bool:

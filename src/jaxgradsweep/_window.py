@@ -27,6 +27,8 @@ class Bank:
     """
 
     functional: np.ndarray  # [polynomials, steps]
+    squared: np.ndarray  # [windows, steps] its squares, of the windows' own rows
+    absolute: np.ndarray  # [windows, steps] and absolute values
     row: np.ndarray  # [windows] the window's own row in `functional`
     smaller: np.ndarray  # [windows] the row of the same degree that starts one step later
     richer: np.ndarray  # [windows] the row of the same start with one degree more
@@ -53,9 +55,13 @@ def bank(steps: tuple[float, ...], powers: tuple[int, ...]) -> Bank:
     row = {key: i for i, key in enumerate(functionals)}
     windows = [(s, n) for s, n in row if (s + 1, n) in row and (s, n + 1) in row]
     freedom = np.array([count - s - n for s, n in windows])
+    functional = np.array(list(functionals.values())).reshape(-1, count)
+    rows = np.array([row[key] for key in windows], int)
     return Bank(
-        functional=np.array(list(functionals.values())).reshape(-1, count),
-        row=np.array([row[key] for key in windows], int),
+        functional=functional,
+        squared=functional[rows] ** 2,
+        absolute=np.abs(functional[rows]),
+        row=rows,
         smaller=np.array([row[s + 1, n] for s, n in windows], int),
         richer=np.array([row[s, n + 1] for s, n in windows], int),
         start=np.array([s for s, _ in windows], int),
@@ -95,9 +101,9 @@ def extrapolate(values: np.ndarray, noise: np.ndarray, first: np.ndarray, window
 def extrapolate_block(values: np.ndarray, noise: np.ndarray, first: np.ndarray, windows: Bank) -> Extrapolation:
     """Some probes at once. The axes of what is large are windows, steps, probes."""
     everything = windows.functional @ values.T
-    functional, estimate = windows.functional[windows.row], everything[windows.row]
-    statistical = np.sqrt(functional**2 @ noise.T**2)
-    arithmetic = np.finfo(float).eps * (np.abs(functional) @ np.abs(values).T)  # of the sum, term by term
+    estimate = everything[windows.row]
+    statistical = np.sqrt(windows.squared @ noise.T**2)
+    arithmetic = np.finfo(float).eps * (windows.absolute @ np.abs(values).T)  # of the sum, term by term
     change = np.abs(estimate - everything[windows.smaller])
     np.maximum(change, np.abs(estimate - everything[windows.richer]), out=change)
     residual = windows.residual @ values.T
