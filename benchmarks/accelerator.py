@@ -19,7 +19,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from record import number, section, table
+from record import number, parser_of, run_parts, section, table
 
 import jaxgradsweep as jgs
 
@@ -240,10 +240,8 @@ def device_in_words() -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("parts", nargs="*", metavar="part", help="verdicts, speed; default: all")
+    parser = parser_of(__doc__, "verdicts, speed")
     parser.add_argument("--quick", action="store_true", help="a small network, for a CPU")
-    parser.add_argument("--write", action="store_true", help="put the sections into benchmarks/RESULTS.md")
     parser.add_argument("--tell-verdicts", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.tell_verdicts:
@@ -253,10 +251,7 @@ def main() -> None:
         "verdicts": lambda: verdicts_section(options.write),
         "speed": lambda: speed_section(options.quick, options.write),
     }
-    if unknown := set(options.parts) - set(run):
-        parser.error(f"unknown part {min(unknown)!r}; there are {', '.join(run)}")
-    for part in options.parts or run:
-        run[part]()
+    run_parts(parser, options.parts, run)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,6 @@
 python benchmarks/blame.py [sparse] [causes] [time] [--trials N] [--write]
 """
 
-import argparse
 import inspect
 import time
 from collections.abc import Callable, Iterator
@@ -12,7 +11,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from record import section, table
+from record import parser_of, run_parts, section, table
 
 import jaxgradsweep as jgs
 
@@ -546,20 +545,15 @@ the first time, with all compilation, and once more. Medians of three.
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("parts", nargs="*", metavar="part", help="sparse, causes, time; default: all")
+    parser = parser_of(__doc__, "sparse, causes, time")
     parser.add_argument("--trials", type=int, default=100, help="of sparse")
-    parser.add_argument("--write", action="store_true", help="put the sections into benchmarks/RESULTS.md")
     options = parser.parse_args()
     run = {
         "sparse": lambda: sparse_section(options.trials, options.write),
         "causes": lambda: causes_section(options.write),
         "time": lambda: time_section(options.write),
     }
-    if unknown := set(options.parts) - set(run):
-        parser.error(f"unknown part {min(unknown)!r}; there are {', '.join(run)}")
-    for part in options.parts or run:
-        run[part]()
+    run_parts(parser, options.parts, run)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,6 @@
 seeds, which is what the factor of `--gradsweep-check` has to allow for.
 """
 
-import argparse
 import os
 import subprocess
 import sys
@@ -17,7 +16,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from record import number, section, table
+from record import number, parser_of, run_parts, section, table
 
 import jaxgradsweep as jgs
 
@@ -151,19 +150,14 @@ objects to a limit that became worse by more than a factor of 10.
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("parts", nargs="*", metavar="part", help="cost, scatter; default: both")
+    parser = parser_of(__doc__, "cost, scatter")
     parser.add_argument("--quick", action="store_true", help="three processes and three seeds")
-    parser.add_argument("--write", action="store_true", help="put the sections into benchmarks/RESULTS.md")
     options = parser.parse_args()
     run = {
         "cost": lambda: cost_section(*((3, 5) if options.quick else (15, 100)), options.write),
         "scatter": lambda: scatter_section(3 if options.quick else 24, options.write),
     }
-    if unknown := set(options.parts) - set(run):
-        parser.error(f"unknown part {min(unknown)!r}; there are {', '.join(run)}")
-    for part in options.parts or run:
-        run[part]()
+    run_parts(parser, options.parts, run)
 
 
 if __name__ == "__main__":

@@ -1,10 +1,11 @@
 """Tables in Markdown, and their place in RESULTS.md beside the machine, the versions, the date and the command."""
 
+import argparse
 import datetime
 import os
 import platform
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib import metadata
 from pathlib import Path
 
@@ -62,3 +63,19 @@ def section(name: str, title: str, body: str, *, packages: Sequence[str] = (), w
     else:
         found = f"{found}\n{text}"
     RESULTS.write_text(found)
+
+
+def parser_of(description: str | None, parts: str) -> argparse.ArgumentParser:
+    """The command line of a benchmark of several parts."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("parts", nargs="*", metavar="part", help=f"{parts}; default: all")
+    parser.add_argument("--write", action="store_true", help="put the sections into benchmarks/RESULTS.md")
+    return parser
+
+
+def run_parts(parser: argparse.ArgumentParser, named: Sequence[str], parts: dict[str, Callable[[], None]]) -> None:
+    """Run the parts that the command line names, or all."""
+    if unknown := set(named) - set(parts):
+        parser.error(f"unknown part {min(unknown)!r}; there are {', '.join(parts)}")
+    for part in named or parts:
+        parts[part]()

@@ -28,7 +28,7 @@ import jax.numpy as jnp
 import judgement
 import networks
 import numpy as np
-from record import section, table
+from record import parser_of, run_parts, section, table
 
 import corpus
 import jaxgradsweep as jgs
@@ -470,13 +470,10 @@ WORKERS: dict[str, Callable[..., Any]] = {
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    names = "probes, memory, devices, processes, coarse"
-    parser.add_argument("parts", nargs="*", metavar="part", help=f"{names}; default: all")
+    parser = parser_of(__doc__, "probes, memory, devices, processes, coarse")
     parser.add_argument("--every", type=int, default=10, metavar="K", help="of coarse: every K-th case of the corpus")
     parser.add_argument("--batch-size", type=int, metavar="N", help="of the checks of memory; default: their own")
     parser.add_argument("--quick", action="store_true", help="fewer repetitions, and at most a million parameters")
-    parser.add_argument("--write", action="store_true", help="put the sections into benchmarks/RESULTS.md")
     parser.add_argument("--worker", type=json.loads, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.worker:
@@ -493,10 +490,7 @@ def main() -> None:
         "processes": lambda: processes_section(4 if quick else 32, 2 if quick else 5, write),
         "coarse": lambda: coarse_section(options.every, write),
     }
-    if unknown := set(options.parts) - set(run):
-        parser.error(f"unknown part {min(unknown)!r}; there are {', '.join(run)}")
-    for part in options.parts or run:
-        run[part]()
+    run_parts(parser, options.parts, run)
 
 
 if __name__ == "__main__":

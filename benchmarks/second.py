@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import jax.test_util
 import numpy as np
-from record import number, section, table
+from record import number, parser_of, run_parts, section, table
 
 import jaxgradsweep as jgs
 from jaxgradsweep import Law, Verdict
@@ -245,10 +245,8 @@ processes each, taking turns. JAX's own makes two evaluations for each of six de
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("parts", nargs="*", metavar="part", help="errors, identities, grads; default: all")
+    parser = parser_of(__doc__, "errors, identities, grads")
     parser.add_argument("--quick", action="store_true", help="three functions and one process each")
-    parser.add_argument("--write", action="store_true", help="put the sections into benchmarks/RESULTS.md")
     parser.add_argument("--once", nargs=2, metavar=("function", "checker"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.once:
@@ -260,10 +258,7 @@ def main() -> None:
         "identities": lambda: identities_section(names, options.write),
         "grads": lambda: grads_section(1 if options.quick else 5, options.write),
     }
-    if unknown := set(options.parts) - set(run):
-        parser.error(f"unknown part {min(unknown)!r}; there are {', '.join(run)}")
-    for part in options.parts or run:
-        run[part]()
+    run_parts(parser, options.parts, run)
 
 
 if __name__ == "__main__":

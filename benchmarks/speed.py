@@ -24,7 +24,7 @@ import numdifftools
 import numpy as np
 import scipy.differentiate
 from jax.test_util import check_grads
-from record import number, section, table
+from record import number, parser_of, run_parts, section, table
 
 import jaxgradsweep as jgs
 
@@ -435,10 +435,8 @@ Medians of {times} fresh processes, with all files in the cache of the file syst
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("parts", nargs="*", metavar="part", help="warm, cold, traces, full, import; default: all")
+    parser = parser_of(__doc__, "warm, cold, traces, full, import")
     parser.add_argument("--quick", action="store_true", help="fewer repetitions and batches: some minutes")
-    parser.add_argument("--write", action="store_true", help="put the sections into benchmarks/RESULTS.md")
     parser.add_argument("--once", nargs=2, metavar=("function", "checker"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.once:
@@ -453,10 +451,7 @@ def main() -> None:
         ),
         "import": lambda: import_section(3 if options.quick else 15, options.write),
     }
-    if unknown := set(options.parts) - set(run):
-        parser.error(f"unknown part {min(unknown)!r}; there are {', '.join(run)}")
-    for part in options.parts or run:
-        run[part]()
+    run_parts(parser, options.parts, run)
 
 
 if __name__ == "__main__":

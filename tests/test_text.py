@@ -92,6 +92,13 @@ def test_a_discrepancy_under_the_tolerance_is_stated():
     assert line.endswith("; measurably off by 3.1e-10 in ['b'], which is under the tolerance")
 
 
+def test_an_error_above_the_tolerance_along_one_direction_only_is_told_as_that():
+    """The tolerance is held against the RMS over all directions."""
+    line = " ".join(text.verdict_line(of(examples.finding("['b']", error=1.3e-9))).split())
+    assert line.endswith("; measurably off by 1.3e-9 along one direction in ['b']; over all directions that is under "
+                         "the tolerance")  # fmt: skip
+
+
 def test_an_error_inside_its_bound_is_not_called_measurable():
     assert "measurably" not in text.verdict_line(of(examples.finding(error=2e-11)))
 

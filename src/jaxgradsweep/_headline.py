@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from jaxgradsweep._layout import printable
 from jaxgradsweep._report import Report
 from jaxgradsweep._verdict import Finding
-from jaxgradsweep._wording import BROKEN, LIMIT, MEASURABLY_OFF, NOTHING_PROBED, Law, Reason, Verdict
+from jaxgradsweep._wording import BROKEN, LIMIT, MEASURABLY_OFF, NOTHING_PROBED, OFF_ALONG_ONE, Law, Reason, Verdict
 from jaxgradsweep._writing import NO_LIMIT, names, number
 
 LAWLESS = {Reason.VALUE: Law.VALUE, Reason.NOT_LINEAR: Law.LINEARITY}  # reasons that a broken identity gives
@@ -28,8 +28,9 @@ def headline(report: Report) -> tuple[str, str]:
     decisive = [finding for finding in report.findings if finding.verdict == report.verdict]
     sentence = f"{report.verdict.value}{_measured(report, decisive)}"
     if off := [f for f in report.findings if f.verdict == Verdict.CORRECT and abs(f.error) > f.resolution]:
-        largest = max(abs(finding.error) for finding in off)
-        sentence += f"; {MEASURABLY_OFF.format(error=number(largest), leaves=names(off))}"
+        largest = max(off, key=lambda finding: abs(finding.error))
+        words = MEASURABLY_OFF if abs(largest.error) <= largest.tolerance else OFF_ALONG_ONE
+        sentence += f"; {words.format(error=number(abs(largest.error)), leaves=names(off))}"
     sentence += _broken(report)
     if partial := report.environment.get("partial"):
         sentence += f"; partial, since it was interrupted: {printable(partial)}"

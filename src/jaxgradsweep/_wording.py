@@ -289,6 +289,9 @@ HOLD = "identities that hold to rounding:"
 BROKEN = "{law} is broken by {off}"
 LIMIT = "an error above {limit} would have been seen"
 MEASURABLY_OFF = "measurably off by {error} in {leaves}, which is under the tolerance"
+OFF_ALONG_ONE = (
+    "measurably off by {error} along one direction in {leaves}; over all directions that is under the tolerance"
+)
 NOTHING_PROBED = "no leaf has an element to move: nothing was probed"
 MEASURED_IS_BETTER = (
     "A rule of thumb has one limit for all functions and steps, so it cannot tell a small bug from the truncation and "
