@@ -365,3 +365,16 @@ def test_a_function_that_raises_close_by_is_checked_where_it_does_not():
     report = jgs.check_grad(lambda x: jnp.sum(guarded(x)), (np.array([1.0, 0.3]),), locate=False)
     assert report.ok
     assert any("raises an error at steps above" in note for note in report.notes)
+
+
+@pytest.mark.parametrize("distance", [1e-3, 1e-5, 1e-7])
+def test_a_numeric_gradient_beside_a_kink_takes_all_steps(distance):
+    """At most of the larger steps a component looks as if it were at the kink."""
+    x, rates = np.array([1e-6, 0.5]), np.array([1e6, 1])
+
+    def fun(x):
+        return jnp.sum(jnp.sin(rates * x)) + jnp.abs(1e6 * x[0] - 1 - distance)
+
+    value, bar = jgs.estimate_grad(fun, (x,))
+    assert np.all(np.abs(value - (rates * np.cos(rates * x) - [1e6, 0])) <= bar)
+    assert np.all(bar / rates < [1e-7, 1e-12])

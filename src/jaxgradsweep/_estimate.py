@@ -8,12 +8,13 @@ import numpy as np
 from jaxgradsweep._criteria import Criteria, criteria_for
 from jaxgradsweep._fit import Fit, fit
 from jaxgradsweep._instrument import Instrument, grid_for
-from jaxgradsweep._probe import BASIS, BASIS_LEAF, basis
+from jaxgradsweep._probe import BASIS, BASIS_LEAF, basis, coarse_part
 from jaxgradsweep._progress import reporter
 from jaxgradsweep._request import Settings, check_args
 from jaxgradsweep._subject import Subject
 from jaxgradsweep._tree import is_inexact
 
+CLEAR = 1e-10  # a component known to this relative error on a part of the grid needs no more of it
 GOOD_ENOUGH = 1e-9  # a component known to this relative error is not looked at again with the leaf's scale
 
 
@@ -33,13 +34,17 @@ def one_leaf(instrument: Instrument, leaf: int, settings: Settings) -> tuple[np.
     """Value and uncertainty of one leaf's components."""
     array = np.asarray(instrument.subject.point.moving[leaf])
     parts = 2 if np.iscomplexobj(array) else 1
+    steps = grid_for(instrument.subject, settings)
+    part = coarse_part(steps) if settings.steps is None and not settings.thorough else slice(None)
     everything = np.arange(array.size * parts)
-    value, bar = quotients(instrument, leaf, everything, BASIS, settings)
-    poor = ~(bar <= GOOD_ENOUGH * np.abs(value)) & (bar > 0)
-    if poor.any():
-        other, other_bar = quotients(instrument, leaf, everything[poor], BASIS_LEAF, settings)
-        better = other_bar < bar[poor]
-        value[poor], bar[poor] = np.where(better, other, value[poor]), np.where(better, other_bar, bar[poor])
+    value, bar = quotients(instrument, leaf, everything, BASIS, steps[part])
+    further = [(BASIS, CLEAR)] if len(steps[part]) < len(steps) else []
+    for scale, enough in (*further, (BASIS_LEAF, GOOD_ENOUGH)):
+        poor = ~(bar <= enough * np.abs(value)) & (bar > 0)
+        if poor.any():
+            other, other_bar = quotients(instrument, leaf, everything[poor], scale, steps)
+            better = other_bar < bar[poor]
+            value[poor], bar[poor] = np.where(better, other, value[poor]), np.where(better, other_bar, bar[poor])
     value, bar = value.reshape(parts, *array.shape), bar.reshape(parts, *array.shape)
     if parts == 1:
         return value[0], bar[0]
@@ -47,10 +52,10 @@ def one_leaf(instrument: Instrument, leaf: int, settings: Settings) -> tuple[np.
 
 
 def quotients(
-    instrument: Instrument, leaf: int, components: np.ndarray, scale: int, settings: Settings
+    instrument: Instrument, leaf: int, components: np.ndarray, scale: int, steps: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Difference quotients along some components, extrapolated, with their error bars."""
-    sweep = instrument.measure(basis(leaf, components, scale), grid_for(instrument.subject, settings), "components")
+    sweep = instrument.measure(basis(leaf, components, scale), steps, "components")
     found = fit(sweep)
     bar = cautious(found, instrument.criteria)
     return found.derivative / sweep.claimed, bar / np.abs(sweep.claimed)
