@@ -12,14 +12,13 @@ import numpy as np
 
 from jaxgradsweep import _sweep
 from jaxgradsweep._cause import Cause
+from jaxgradsweep._closer import OUTWARD, look_closer
 from jaxgradsweep._consistency import Consistency
 from jaxgradsweep._criteria import Criteria, criteria_for
 from jaxgradsweep._diagnosis import diagnose
-from jaxgradsweep._fit import fit
 from jaxgradsweep._instrument import Instrument, Look, grid_for
 from jaxgradsweep._locate import Blame, blame
-from jaxgradsweep._noise import running_median
-from jaxgradsweep._probe import LEAF, PART, REST, step_grid
+from jaxgradsweep._probe import LEAF
 from jaxgradsweep._progress import Tick, reporter
 from jaxgradsweep._repeat import Change, changes
 from jaxgradsweep._report import Report, classic_figures
@@ -28,16 +27,9 @@ from jaxgradsweep._runner import Interrupted
 from jaxgradsweep._store import Stopped
 from jaxgradsweep._subject import Subject, prepare
 from jaxgradsweep._tree import split
-from jaxgradsweep._verdict import ROUGH, Finding, not_measured
-from jaxgradsweep._wording import NOTES, STOPS_EARLY, TIE, Law, Reason, Verdict, advice_for
+from jaxgradsweep._verdict import Finding, not_measured
+from jaxgradsweep._wording import NOTES, Law, Reason, Verdict, advice_for
 
-REFINE = 10.0  # a detection limit so many times coarser than the finest tolerance is worth larger steps
-STAIR_WIDTHS = (2.0**-1, 2.0**-5, 2.0**-9)  # in relative step: where a loop's jumps are looked for,
-STAIR_STEPS, STAIR_PROBES = 32, 3  # each at so many equal steps, along so many probes
-LEAP = 10.0  # a jump stands out so many times from what a smooth function does from one of them to the next
-LASTS = 0.75  # and keeps so much of its height between steps half as large, where a fast wave keeps half
-WIDEST = 6  # so many of the largest steps show whether a claim varies smoothly
-OUTWARD = (Reason.ROUNDOFF, Reason.TRUNCATION, Reason.NOISE)  # what larger steps may decide
 BREAKS = {Law.VALUE: Reason.VALUE, Law.LINEARITY: Reason.NOT_LINEAR}  # what a broken identity says of the claim
 SEVERITY = {Verdict.CORRECT: 0, Verdict.UNRESOLVED: 1, Verdict.WRONG: 2}
 
@@ -137,9 +129,11 @@ def conclude(subject: Subject, settings: Settings, dtype: str, tick: Tick) -> Re
         return partial_report(subject, instrument, stop, len(probes), settings, dtype)
     findings, stopped = look.findings(subject), False
     try:
-        found = concluded(subject, instrument, look, findings, steps, settings)
-    except Unlike as unlike:
-        return one_after_the_other(subject, settings, dtype, tick, unlike.laws)
+        change = changes(instrument, look, findings) if findings else {}
+        laws = instrument.consistency(look) if findings and not change else ()
+        if subject.claim.vectorised and any(law.law is Law.BATCH and not law.holds for law in laws):
+            return one_after_the_other(subject, settings, dtype, tick, laws)
+        found = concluded(instrument, look, findings, steps, change, laws)
     except KeyboardInterrupt:  # the first look stands, but what it did not find right is not looked at closer
         instrument.notes.append(NOTES["partial"])
         found, stopped = (look, [unfinished(finding) for finding in findings], (), (), ()), True
@@ -152,25 +146,18 @@ def conclude(subject: Subject, settings: Settings, dtype: str, tick: Tick) -> Re
     return dataclasses.replace(report, consistency=laws, blame=blames, causes=causes)
 
 
-class Unlike(Exception):
-    """A function gives other values in a batch than alone."""
-
-    def __init__(self, laws: tuple[Consistency, ...]) -> None:
-        super().__init__()
-        self.laws = laws
-
-
 def concluded(
-    subject: Subject, instrument: Instrument, look: Look, findings: list[Finding], steps: np.ndarray, settings: Settings
+    instrument: Instrument,
+    look: Look,
+    findings: list[Finding],
+    steps: np.ndarray,
+    change: Change,
+    laws: tuple[Consistency, ...],
 ) -> tuple[Look, list[Finding], tuple[Consistency, ...], tuple[Blame, ...], tuple[Cause, ...]]:
     """What further looks at what the first did not find right say, identities, and where and why a claim is wrong."""
-    laws: tuple[Consistency, ...] = ()
-    if findings and (change := changes(instrument, look, findings)):
+    if change:
         findings = [changing(finding, change) for finding in findings]
     elif findings:
-        laws = instrument.consistency(look)
-        if subject.claim.vectorised and any(law.law is Law.BATCH and not law.holds for law in laws):
-            raise Unlike(laws)
         look, findings = look_closer(instrument, look, findings, steps)
         findings = [lawful(finding, laws) for finding in findings]
     return look, findings, laws, *explained(instrument, look, findings)
@@ -275,126 +262,6 @@ def right_in_both_modes(fun: Callable, args: tuple[Any, ...], argnums: Any) -> b
         return at_precision("jvp", fun, args, argnums, settings, {"rule": None}, run)
     except Exception:  # the checks of each mode say so in their own words
         return False
-
-
-def look_closer(
-    instrument: Instrument, look: Look, findings: list[Finding], steps: np.ndarray
-) -> tuple[Look, list[Finding]]:
-    """Further looks at what the first did not find correct, and the findings after them."""
-    subject, free = instrument.subject, instrument.settings.steps is None
-    undecided = [i for i, finding in enumerate(findings) if finding.verdict is not Verdict.CORRECT]
-    if undecided:
-        look = instrument.look_again(look, undecided, steps)
-        findings = look.findings(subject)
-        farther = [i for i in undecided if needs_larger_steps(look, findings[i])]
-        if farther and free:
-            look = instrument.look_outward(look, farther)
-            findings = look.findings(subject)
-    for leaf in [i for i in undecided if is_rough(findings[i])]:
-        look = instrument.look_at_components(look, leaf, steps)
-        findings = look.findings(subject)
-    if free:
-        look, findings = refined(instrument, look, findings)
-    findings = [bent(instrument, look, steps, i, finding) for i, finding in enumerate(findings)]
-    findings = [stepped(instrument, look, finding) for finding in findings]
-    return look, [drowned(instrument, look, steps, finding) for finding in findings]
-
-
-def needs_larger_steps(look: Look, finding: Finding) -> bool:
-    """Whether no step inside could decide, or the function stands still at all of them and is accused for that."""
-    if finding.verdict is Verdict.WRONG:
-        return bool(look.fit.motionless[finding.probe])
-    return finding.verdict is Verdict.UNRESOLVED and finding.reason in OUTWARD
-
-
-def is_rough(finding: Finding) -> bool:
-    """Whether a leaf is undecided for what its kinks or jumps hide: single components may meet none."""
-    return finding.verdict is Verdict.UNRESOLVED and finding.reason in ROUGH
-
-
-def bent(instrument: Instrument, look: Look, steps: np.ndarray, leaf: int, finding: Finding) -> Finding:
-    """The finding of a leaf that only the point accuses, after asking whether a derivative exists there.
-
-    At a tie of three values the median is linear along every direction, yet its slope is not a linear function of the
-    direction: the slopes along two halves of a direction do not add up to that along the whole.
-    """
-    rows = np.flatnonzero((look.probes.leaf == leaf) & (look.probes.scale == LEAF))
-    alone = finding.reason is Reason.MISMATCH and look.segments is None
-    if not (alone or finding.reason in (Reason.POINT_ONLY, Reason.DIRECTIONS)) or not len(rows):
-        return finding
-    whole = look.probes.rows(rows)
-    halves = [
-        fit(instrument.measure(dataclasses.replace(whole, scale=np.full_like(whole.scale, scale)), steps, "halves"))
-        for scale in (PART, REST)
-    ]
-    lack = look.fit.derivative[rows] - sum(half.derivative for half in halves)
-    bound = look.fit.uncertainty[rows] + sum(half.uncertainty for half in halves)
-    if not (np.abs(lack) > bound + look.criteria.least_kink * look.weighing.scale[rows]).any():
-        return finding
-    return dataclasses.replace(finding, verdict=Verdict.UNRESOLVED, reason=Reason.KINK, advice=TIE)
-
-
-def stepped(instrument: Instrument, look: Look, finding: Finding) -> Finding:
-    """The finding of an accused leaf, after asking whether a loop in the function makes jumps of the claim's own error.
-
-    An iteration that stops early follows the exact solution on the whole only. It leaves it as the point moves, and
-    jumps back where it takes another turn. So does what the exact solution's derivative misses; what a wrong claim
-    misses grows without jumps.
-    """
-    subject, rows = instrument.subject, np.array(finding.probes)
-    if finding.reason is not Reason.MISMATCH or not subject.traits.iterates or not subject.claim.integrable:
-        return finding
-    for width in STAIR_WIDTHS:
-        missed = instrument.residual(look.probes.rows(rows[:STAIR_PROBES]), width, STAIR_STEPS)
-        if missed is None or not np.isfinite(missed).all():
-            continue
-        high, others = leaps(missed)
-        coarse, _ = leaps(missed[:, 1::2])
-        large = high > np.maximum(LEAP * others, look.criteria.alike * np.max(np.abs(missed), axis=1))
-        if (large & (high > LASTS * coarse)).any():
-            verdict, reason = Verdict.UNRESOLVED, Reason.SCALES
-            return dataclasses.replace(finding, verdict=verdict, reason=reason, advice=advice_for(verdict, reason, {}))
-    return dataclasses.replace(finding, advice=f"{finding.advice} {STOPS_EARLY}")
-
-
-def leaps(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The highest and the median of the leaps in each row, at equal steps from 0 on: changes unlike those close by."""
-    change = np.diff(values, axis=1, prepend=0)
-    leap = np.abs(change - running_median(change))
-    return np.max(leap, axis=1), np.median(leap, axis=1)
-
-
-def drowned(instrument: Instrument, look: Look, steps: np.ndarray, finding: Finding) -> Finding:
-    """The finding of a leaf along which the function stands still, after asking whether its claim is only rounding.
-
-    Rounding changes from point to point. A claim that changes smoothly is a derivative too small to be seen.
-    """
-    rows = list(finding.probes)
-    if finding.reason is not Reason.CONSTANT or not look.sweep.claimed[rows].any():
-        return finding
-    segments = instrument.integrate(look.probes.rows(np.array(rows)), np.ones(len(rows), bool), steps[:WIDEST])
-    if segments is None:
-        return finding
-    with np.errstate(all="ignore"):
-        rough = np.abs(segments.integral - segments.rough) > look.criteria.slight * np.abs(segments.integral)
-    if rough.any():
-        return finding
-    verdict, reason = Verdict.UNRESOLVED, Reason.ROUNDOFF
-    return dataclasses.replace(finding, verdict=verdict, reason=reason, advice=advice_for(verdict, reason, {}))
-
-
-def refined(instrument: Instrument, look: Look, findings: list[Finding]) -> tuple[Look, list[Finding]]:
-    """Larger steps for leaves that are right, but with a coarse detection limit; dropped if that gains nothing."""
-    limit = REFINE * look.criteria.finest
-    coarse = [
-        i for i, finding in enumerate(findings) if finding.verdict is Verdict.CORRECT and finding.resolution > limit
-    ]
-    if not coarse or len(look.sweep.steps) > len(step_grid(52)):
-        return look, findings
-    wider = instrument.look_outward(look, coarse)
-    again = wider.findings(instrument.subject)
-    gains = all(again[i].resolution < findings[i].resolution for i in coarse)
-    return (wider, again) if gains else (look, findings)
 
 
 def changing(finding: Finding, change: Change) -> Finding:
