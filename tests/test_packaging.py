@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 
+import jaxgradsweep as jgs
+from jaxgradsweep._identity import version_of
+
 ROOT = Path(__file__).parents[1]
 CHECK = """
 import jaxgradsweep as jgs, jax.numpy as jnp
@@ -62,3 +65,8 @@ def test_what_the_wheel_installs_works_from_anywhere(wheel, tmp_path, monkeypatc
     assert verdict == "CORRECT"
     assert python("-m", "jaxgradsweep", "--version").split() == ["jaxgradsweep", version]
     assert not list((tmp_path / "empty").iterdir())
+
+
+def test_a_folder_that_is_not_installed_has_a_version_too():
+    assert version_of("jaxgradsweep-of-nobody") == "not installed"
+    assert version_of("jaxgradsweep") == jgs.__version__

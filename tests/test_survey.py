@@ -469,6 +469,15 @@ def test_arithmetic_that_is_off_as_shipped_is_not_called_right_by_its_twin(undec
     assert "more than the 1.0e-4 of its rounding" in report.summary
 
 
+def test_a_function_that_draws_other_numbers_in_float64_is_called_another_one():
+    def loss(scale, key):
+        return jnp.mean((scale * jax.random.normal(key, (16,)) + 0.2) ** 2)
+
+    report = jgs.check_grad(loss, (jnp.float32(1.3), jax.random.key(0)), dtype="both")
+    assert report.ok
+    assert "there the function is another one" in report.summary
+
+
 @pytest.mark.parametrize("count", [41, 47, 64])
 def test_the_directions_of_both_precisions_are_the_same(count):
     """In float32 the RMS of 41 ones is 1 - 6e-8, on the other side of a power of two."""

@@ -74,9 +74,7 @@ _HOME = {name: module for module, names in _HOMES.items() for name in names}
 def __getattr__(name: str) -> Any:
     """A public name, on its first use."""
     if name == "__version__":
-        from importlib import metadata
-
-        value: Any = metadata.version("jaxgradsweep")
+        value: Any = importlib.import_module("jaxgradsweep._identity").version_of("jaxgradsweep")
     elif name in _HOME:
         value = getattr(importlib.import_module(f"jaxgradsweep.{_HOME[name]}"), name)
     else:

@@ -4,7 +4,6 @@ import dataclasses
 import functools
 import platform
 from collections.abc import Callable, Sequence
-from importlib import metadata
 from typing import Any
 
 import jax
@@ -16,6 +15,7 @@ from jaxgradsweep._closer import OUTWARD, look_closer
 from jaxgradsweep._consistency import Consistency
 from jaxgradsweep._criteria import Criteria, criteria_for
 from jaxgradsweep._diagnosis import diagnose
+from jaxgradsweep._identity import version_of
 from jaxgradsweep._instrument import Instrument, Look, grid_for
 from jaxgradsweep._locate import Blame, blame
 from jaxgradsweep._probe import LEAF
@@ -294,7 +294,7 @@ def report_on(
 @functools.cache
 def versions() -> dict[str, str]:
     """What is installed; reading it takes milliseconds."""
-    packages = {name: metadata.version(name) for name in ("jaxgradsweep", "jax", "jaxlib", "numpy")}
+    packages = {name: version_of(name) for name in ("jaxgradsweep", "jax", "jaxlib", "numpy")}
     return packages | {"python": platform.python_version()}
 
 

@@ -14,6 +14,14 @@ from jaxgradsweep._store import digest_of
 from jaxgradsweep._subject import Subject, structs_of
 
 
+def version_of(package: str) -> str:
+    """The version of a package, also of this one where it runs from a folder that is not installed."""
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "not installed"
+
+
 def manifest_of(subject: Subject, settings: Settings) -> dict[str, str]:
     """The check, the function and its claim, their arguments, and the settings that say what is measured."""
     claim, point = subject.claim, subject.point
@@ -22,8 +30,8 @@ def manifest_of(subject: Subject, settings: Settings) -> dict[str, str]:
     given = (*point.moving, *point.held, *subject.values)
     leaves = zip(point.paths, point.shapes, subject.dtypes, strict=True)
     return {
-        "jaxgradsweep": metadata.version("jaxgradsweep"),
-        "jax": metadata.version("jax"),
+        "jaxgradsweep": version_of("jaxgradsweep"),
+        "jax": version_of("jax"),
         "check": claim.kind,
         "function": f"{name} ({digest_of(*programs(subject))})",
         "leaves": ", ".join(f"{path or 'argument'} {dtype}{list(shape)}" for path, shape, dtype in leaves),

@@ -251,7 +251,7 @@ def in_both_precisions(
     parts = [Part(name="float64", report=formula), Part(name=dtypes, report=shipped)]
     if formula.parts or not formula.findings:
         return join(parts, "; ".join(f"{part.name}: {part.report.summary}" for part in parts if part.report.summary))
-    off, bars = agreement(formula, shipped)
+    off, bars, apart = agreement(formula, shipped)
     limit = max(float(finding.evidence["finest"]) for finding in shipped.findings)
     if formula.ok and shipped.verdict is Verdict.UNRESOLVED:
         each = zip(shipped.findings, off, bars, strict=True)
@@ -259,23 +259,29 @@ def in_both_precisions(
         verdict = max((finding.verdict for finding in findings), key=SEVERITY.__getitem__)
         resolution = max(finding.resolution for finding in findings)
         shipped = dataclasses.replace(shipped, findings=tuple(findings), verdict=verdict, resolution=resolution)
-    summary = twin_summary(formula.verdict, formula.resolution, shipped.verdict, float(np.max(off)), dtypes, limit)
+    worst = float(np.max(off))
+    another = worst > limit and bool(np.any(apart > limit))
+    summary = twin_summary(formula.verdict, formula.resolution, shipped.verdict, worst, dtypes, limit, another=another)
     return join([parts[0], Part(name=dtypes, report=shipped)], summary)
 
 
-def agreement(formula: Report, shipped: Report) -> tuple[np.ndarray, np.ndarray]:
+def agreement(formula: Report, shipped: Report) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """How far the claim as shipped is from the derivative measured in float64, for each leaf, and its error bar.
 
-    Both are RMS over the directions of the first look, which are the same in both precisions.
+    And how far at least the derivative measured as shipped is from it. All are RMS over the directions of the first
+    look, which are the same in both precisions.
     """
-    off, bars = [], []
+    off, bars, apart = [], [], []
     for wide, own in zip(formula.findings, shipped.findings, strict=True):
         count = min(len(wide.probes), len(own.probes), int(formula.environment["directions"]))
         a, b = list(wide.probes[:count]), list(own.probes[:count])
         scale = float(wide.evidence["size"])
         off.append(np.sqrt(np.mean((shipped.sweep.claimed[b] - formula.fit.derivative[a]) ** 2)) / scale)
         bars.append(np.sqrt(np.mean(formula.fit.uncertainty[a] ** 2)) / scale)
-    return np.array(off), np.array(bars)
+        both = np.abs(shipped.fit.derivative[b] - formula.fit.derivative[a])
+        least = np.maximum(both - shipped.fit.uncertainty[b] - formula.fit.uncertainty[a], 0)
+        apart.append(np.sqrt(np.mean(least**2)) / scale)
+    return np.array(off), np.array(bars), np.array(apart)
 
 
 def agreed(finding: Finding, off: float, bar: float, limit: float) -> Finding:

@@ -8,7 +8,7 @@ from jaxgradsweep._headline import all_hold, limit_of, not_correct
 from jaxgradsweep._layout import Cell, Table, printable, shorten
 from jaxgradsweep._report import TOTAL, Report
 from jaxgradsweep._verdict import Finding
-from jaxgradsweep._wording import NOTHING_PROBED, Verdict
+from jaxgradsweep._wording import NOTHING_PROBED, Reason, Verdict
 from jaxgradsweep._writing import MOST_BLURRED, NO_LIMIT, leaf_name, number, relative_size
 
 MOST_BLAMED = 3  # wrong components of a leaf that are spelled out
@@ -99,8 +99,8 @@ def _left_out(findings: Sequence[Finding], shown: Sequence[Finding]) -> str:
 def numbers_table(report: Report, most: int) -> Table:
     """Claimed and estimated derivatives side by side where they do not agree."""
     count = 4 if report.verdict == Verdict.WRONG else 3
-    shown = _shown(not_correct(report), most)
-    rows = tuple(_numbers(report, finding)[:count] for finding in shown)
+    steady = [finding for finding in not_correct(report) if finding.reason != Reason.NONDETERMINISTIC]
+    rows = tuple(_numbers(report, finding)[:count] for finding in _shown(steady, most))
     return Table(columns=_NUMBERS[:count], rows=rows, numeric=(1, 2))
 
 

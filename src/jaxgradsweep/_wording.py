@@ -228,8 +228,19 @@ def gauss_newton_summary(product: Verdict, jacobian: Verdict) -> str:
     return f"the model's Jacobian is {known}, and {said}"
 
 
-def twin_summary(formula: Verdict, finest: float, shipped: Verdict, off: float, dtype: str, limit: float) -> str:
-    """What a check in float64 and one in the arithmetic as shipped say together."""
+ANOTHER = (
+    "{start}, and so is its arithmetic in {dtype}; but there the function is another one, whose derivative differs by "
+    "{off}: does it draw random numbers in the default precision, or choose what to compute by a dtype?"
+)
+
+
+def twin_summary(
+    formula: Verdict, finest: float, shipped: Verdict, off: float, dtype: str, limit: float, *, another: bool = False
+) -> str:
+    """What a check in float64 and one in the arithmetic as shipped say together.
+
+    `another`: the differences show another derivative as shipped than in float64.
+    """
     if formula == Verdict.WRONG:
         return f"the formula itself is wrong, in float64 too, so that its arithmetic in {dtype} does not matter"
     if formula != Verdict.CORRECT:
@@ -237,6 +248,8 @@ def twin_summary(formula: Verdict, finest: float, shipped: Verdict, off: float, 
     start = f"the formula is right to {_short(finest)}"
     if not math.isfinite(off):
         return f"{start}; as shipped, in {dtype}, the claim or the function is not finite: look for overflow"
+    if another and shipped == Verdict.CORRECT:
+        return ANOTHER.format(start=start, dtype=dtype, off=_short(off))
     if off <= limit:
         agrees = f"agrees with the derivative in float64 to {_short(off)}, which is what {dtype} supports"
         other = f"; but the function itself, as it is computed in {dtype}, has another derivative"
