@@ -378,3 +378,22 @@ def test_a_numeric_gradient_beside_a_kink_takes_all_steps(distance):
     value, bar = jgs.estimate_grad(fun, (x,))
     assert np.all(np.abs(value - (rates * np.cos(rates * x) - [1e6, 0])) <= bar)
     assert np.all(bar / rates < [1e-7, 1e-12])
+
+
+def test_directions_that_are_all_nearly_orthogonal_to_the_gradient_are_not_enough():
+    """Along them an error in proportion to the gradient would cancel as its terms do."""
+    inputs = np.random.default_rng(163).normal(size=(20, 4)).astype(np.float32)
+    point = np.random.default_rng(164).normal(size=4)
+
+    def loss(w):
+        return jnp.mean(jnp.cos(inputs @ w.astype(jnp.float32)) ** 2)
+
+    right = jgs.check_grad(loss, (point,))
+    wrong = jgs.check_grad(loss, (point,), grad=lambda w: 1.001 * jax.grad(loss)(w))
+    assert right.ok
+    assert wrong.verdict is jgs.Verdict.WRONG
+    rows = list(right.findings[0].probes)
+    length = np.linalg.norm(right.sweep.claimed[rows]) / np.linalg.norm(right.sweep.size[rows])
+    assert len(rows) == 4
+    assert np.linalg.norm(right.sweep.claimed[rows[:2]]) < 0.1 * np.linalg.norm(right.sweep.size[rows[:2]])
+    assert length > 0.25

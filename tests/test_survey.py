@@ -66,11 +66,11 @@ def test_every_term_of_a_sum_is_checked_and_so_is_the_sum(grad):
 
 def test_the_parts_are_the_derivatives_of_calculus():
     report = jgs.check_grad(loss, (X,), directions=1)
-    data, prior, total = (part.report.findings[0] for part in report.parts)  # along the same direction
-    assert total.estimate == pytest.approx(data.estimate + prior.estimate, rel=1e-11)
-    direction = (data.claimed, prior.claimed)
+    data, prior, total = (part.report.fit.derivative[0] for part in report.parts)  # along the same direction
+    assert total == pytest.approx(data + prior, rel=1e-11)
+    claims = [part.report.sweep.claimed[0] for part in report.parts[:2]]
     again = jgs.check_grad(loss, (X,), grad={"data": np.cos(X), "prior": X}, directions=1)
-    assert [part.report.findings[0].claimed for part in again.parts[:2]] == pytest.approx(direction, rel=1e-12)
+    assert [part.report.sweep.claimed[0] for part in again.parts[:2]] == pytest.approx(claims, rel=1e-12)
 
 
 @pytest.mark.parametrize("grad", [wrong_prior, {"data": np.cos(X), "prior": 1.01 * X}], ids=["function", "values"])

@@ -170,7 +170,7 @@ def partial_report(
     interrupted = f"{len(stop.done)} of {total} probes were measured"
     instrument.notes.append(NOTES["partial"])
     look = Look(stop.probes, stop.sweep, None, instrument.criteria)
-    complete = [i for i in range(len(subject.point.paths)) if np.sum(stop.probes.leaf == i) == settings.count]
+    complete = [i for i in range(len(subject.point.paths)) if np.sum(stop.probes.leaf == i) >= settings.count]
     judged = look.findings(subject, complete) if complete else []
     known = dict(zip(complete, judged, strict=True))
     names = zip(subject.point.paths, subject.point.shapes, subject.dtypes, strict=True)

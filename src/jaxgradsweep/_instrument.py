@@ -1,8 +1,9 @@
 """The instrument: measures one subject, and keeps what was measured and what follows from it."""
 
+import contextlib
 import dataclasses
 import functools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -24,6 +25,8 @@ from jaxgradsweep._verdict import Finding, judge
 from jaxgradsweep._wording import NOTES, Law, Reason, Verdict
 
 MORE_DIRECTIONS = 2  # further directions of each scale in a second look
+FAINT = 0.25  # derivatives along all directions of a leaf are smaller than this part of what is usual in 6 % of leaves
+ROUNDS = 3  # so many times more directions are drawn for them
 FARTHER = 3  # where a function raises at far points, so many steps are dropped at a time
 SMOOTH = (Reason.CONVERGES, Reason.EXACT)
 SEGMENT_END = 2.0**-36  # the identity is asked at every second step down to here
@@ -58,6 +61,21 @@ class Look:
         chosen = dict(enumerate(names)) if leaves is None else {leaf: names[leaf] for leaf in leaves}
         alone = subject.claim.kind == "grad"
         return judge(chosen, self.sweep, self.fit, self.weighing, self.identity, self.criteria, alone=alone)
+
+    @property
+    def faint(self) -> list[int]:
+        """Leaves whose terms nearly cancel along all directions that they move along at their own scale.
+
+        An error in proportion to the gradient would cancel as well: the directions are nearly orthogonal to it.
+        """
+        told = np.maximum(np.abs(self.sweep.claimed), np.abs(self.fit.derivative))
+        found = []
+        for leaf in np.unique(self.probes.leaf):
+            rows = (self.probes.leaf == leaf) & (self.probes.scale == LEAF)
+            unit = np.max(self.sweep.size[rows])  # squares of 1e200 and 1e-200 have no place
+            if unit > 0 and np.linalg.norm(told[rows] / unit) < FAINT * np.linalg.norm(self.sweep.size[rows] / unit):
+                found.append(int(leaf))
+        return found
 
     def is_clear(self, subject: Subject) -> bool:
         """Whether every leaf is right, and that to a finer detection limit than any tolerance that is measured."""
@@ -173,19 +191,36 @@ class Instrument:
         """A look with some of the steps, and with all of them where these do not decide everything clearly."""
         part = coarse_part(steps) if self.settings.steps is None and not self.settings.thorough else slice(None)
         try:
-            look = self.look(probes, steps[part])
+            look = self.along_more(self.look(probes, steps[part]))
         except Stopped:
             raise
         except Exception:  # these steps are all too large for a function that raises
-            return self.look(probes, steps)
+            return self.along_more(self.look(probes, steps))
         if len(look.sweep.steps) == len(steps) or look.is_clear(self.subject):
             return look
-        try:
-            rest = self.measure(probes, np.delete(steps, part), "all steps")
-        except Interrupted as stop:  # what some of the steps say stands
-            stop.done, stop.probes, stop.sweep = np.arange(len(probes)), probes, look.sweep
-            raise
-        return Look(probes, _sweep.between(look.sweep, rest, part.start), None, self.criteria)
+        with standing(look):
+            rest = self.measure(look.probes, np.delete(steps, part), "all steps")
+        return Look(look.probes, _sweep.between(look.sweep, rest, part.start), None, self.criteria)
+
+    def along_more(self, look: Look) -> Look:
+        """The look with more directions for leaves that are faint along those drawn first."""
+        for _ in range(ROUNDS):
+            if not (leaves := look.faint):
+                break
+            new = self.draw_more(look, leaves)
+            with standing(look):
+                sweep = _sweep.join_probes([look.sweep, self.measure(new, look.sweep.steps, "more directions")])
+            look = Look(look.probes.join(new), sweep, None, self.criteria)
+        return look
+
+    def draw_more(self, look: Look, leaves: list[int]) -> Probes:
+        """Further directions at the scales of some leaves."""
+
+        def next_of(leaf: int) -> Probes:
+            drawn = int(np.sum((look.probes.leaf == leaf) & (look.probes.scale == LEAF)))
+            return self.draw([leaf], LEAF, range(drawn, drawn + MORE_DIRECTIONS))
+
+        return functools.reduce(Probes.join, map(next_of, leaves))
 
     def look_in_both_modes(self, probes: Probes, steps: np.ndarray) -> tuple[Look, Look]:
         """The first look at JAX's own derivative, and at that in the other mode."""
@@ -194,12 +229,8 @@ class Instrument:
 
     def look_again(self, look: Look, leaves: list[int], steps: np.ndarray) -> Look:
         """More directions at the leaf's scale, each component's own scale, and the segment identity."""
-        count = self.settings.count
-        more = [
-            self.draw(leaves, LEAF, range(count, count + MORE_DIRECTIONS)),
-            self.draw(leaves, COMPONENT, range(max(count, MORE_DIRECTIONS))),
-        ]
-        new = more[0].join(more[1])
+        count = max(self.settings.count, MORE_DIRECTIONS)
+        new = self.draw_more(look, leaves).join(self.draw(leaves, COMPONENT, range(count)))
         probes = look.probes.join(new)
         sweep = _sweep.join_probes([look.sweep, self.measure(new, steps, "second look")])
         return Look(probes, sweep, self.integrate(probes, np.isin(probes.leaf, leaves), steps), self.criteria)
@@ -266,6 +297,16 @@ class Instrument:
         except Exception:  # the function raises at every larger step
             return look
         return Look(look.probes, _sweep.extend(look.sweep, rows, outer), look.segments, self.criteria)
+
+
+@contextlib.contextmanager
+def standing(look: Look) -> Iterator[None]:
+    """What is known already stands if further measurements are interrupted."""
+    try:
+        yield
+    except Interrupted as stop:
+        stop.done, stop.probes, stop.sweep = np.arange(len(look.probes)), look.probes, look.sweep
+        raise
 
 
 def sweeps_word(law: Law, look: Look, floor: float) -> Consistency | None:

@@ -275,7 +275,8 @@ def _finding(
         {"complex": "yes"} if name[2].startswith("complex") else {}
     )
     evidence |= _alone(rows, row, name[1], _numbers(*name[1:]), sweep, weighing)
-    evidence["more"] = 2 * sum(sweep.scale[i] == SCALES[LEAF] for i in rows)
+    if reason is Reason.DIRECTIONS:
+        evidence["more"] = 2.0 * sum(sweep.scale[i] == SCALES[LEAF] for i in rows)
     if sweep.eps > DOUBLE:
         evidence["precision"] = name[2]
     return Finding(

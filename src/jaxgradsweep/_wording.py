@@ -368,7 +368,7 @@ ADVICE = {
         "a smoothed derivative."
     ),
     Reason.DIRECTIONS: (
-        "Some directions agree with the claim and some do not. With `directions={more}` more of them vote. If they "
+        "Some directions agree with the claim and some do not. With `directions={more:.0f}` more of them vote. If they "
         "still differ, the claim is not linear in the direction (compare what it gives for 2 v with twice that for v, "
         "and for -v with the opposite), or the function has no derivative here: check at points a little aside, with "
         "`points=4`."

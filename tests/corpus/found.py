@@ -292,3 +292,23 @@ CASES.add(
     dtypes=(F64,),
     cause="factor 1.02 of one term",
 )
+
+
+def single_inside(factor):
+    """A loss in float32 inside, along whose first two directions the terms of the gradient nearly cancel."""
+
+    def case(dtype):
+        inputs = np.random.default_rng(163).normal(size=(20, 4)).astype(np.float32)
+
+        def loss(w):
+            return jnp.mean(jnp.cos(inputs @ w.astype(jnp.float32)) ** 2)
+
+        point = jnp.asarray(np.random.default_rng(164).normal(size=4), dtype)
+        return loss, (point,), lambda w: (factor * jax.grad(loss)(w)).astype(w.dtype)
+
+    return case
+
+
+CASES.add("found.gradient_along_neither_direction", single_inside(1.0), FAMILY, dtypes=(F64, F32))
+CASES.add("found.gradient_along_neither_direction_wrong", single_inside(1.001), FAMILY, kind="wrong",
+          dtypes=(F64, F32), cause="factor 1.001")  # fmt: skip
