@@ -397,3 +397,28 @@ def test_directions_that_are_all_nearly_orthogonal_to_the_gradient_are_not_enoug
     assert len(rows) == 4
     assert np.linalg.norm(right.sweep.claimed[rows[:2]]) < 0.1 * np.linalg.norm(right.sweep.size[rows[:2]])
     assert length > 0.25
+
+
+@pytest.mark.parametrize("key", [76, 133])
+def test_two_swapped_components_are_found_though_two_directions_move_both_alike(key):
+    def loss(x):
+        return jnp.sin(x[0]) + 2 * jnp.sin(x[1])
+
+    def swapped(x):
+        return jnp.cos(x) * jnp.array([2.0, 1.0])
+
+    point = (np.array([0.7, 0.7]),)
+    assert jgs.check_grad(loss, point, grad=swapped, key=key).verdict is jgs.Verdict.WRONG
+    assert jgs.check_grad(
+        loss, point, grad=swapped, key=key, directions=2
+    ).ok  # as many as asked for, for better or worse
+
+
+@pytest.mark.parametrize("factor", [-1.0, 0.0, 2.0])
+@pytest.mark.parametrize("key", [39, 139])
+def test_a_wrong_factor_is_found_though_the_first_directions_are_orthogonal_to_the_gradient(key, factor):
+    point = (np.array([0.7, 0.7]),)
+    report = jgs.check_grad(
+        lambda x: jnp.sum(jnp.sin(x)), point, grad=lambda x: factor * jnp.cos(x), key=key, locate=False
+    )
+    assert report.verdict is jgs.Verdict.WRONG

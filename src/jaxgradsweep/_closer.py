@@ -5,8 +5,10 @@ import dataclasses
 import numpy as np
 
 from jaxgradsweep._fit import fit
+from jaxgradsweep._grain import grained
 from jaxgradsweep._instrument import Instrument, Look
 from jaxgradsweep._noise import running_median
+from jaxgradsweep._opinion import Opinion
 from jaxgradsweep._probe import LEAF, PART, REST, step_grid
 from jaxgradsweep._verdict import ROUGH, Finding
 from jaxgradsweep._wording import STOPS_EARLY, TIE, Reason, Verdict, advice_for
@@ -39,8 +41,10 @@ def look_closer(
     if free:
         look, findings = refined(instrument, look, findings)
     findings = [bent(instrument, look, steps, i, finding) for i, finding in enumerate(findings)]
+    findings = [united(look, finding) for finding in findings]
     findings = [stepped(instrument, look, finding) for finding in findings]
-    return look, [drowned(instrument, look, steps, finding) for finding in findings]
+    findings = [drowned(instrument, look, steps, finding) for finding in findings]
+    return look, [grained(instrument, look, finding) for finding in findings]
 
 
 def needs_larger_steps(look: Look, finding: Finding) -> bool:
@@ -75,6 +79,28 @@ def bent(instrument: Instrument, look: Look, steps: np.ndarray, leaf: int, findi
     if not (np.abs(lack) > bound + look.criteria.least_kink * look.weighing.scale[rows]).any():
         return finding
     return dataclasses.replace(finding, verdict=Verdict.UNRESOLVED, reason=Reason.KINK, advice=TIE)
+
+
+def united(look: Look, finding: Finding) -> Finding:
+    """The finding of a leaf whose directions do not agree, although the function has a derivative, which is linear.
+
+    What two directions accuse no other can acquit: it may be orthogonal to the error, as where two components are moved
+    alike and their errors are opposite.
+    """
+    if finding.reason is not Reason.DIRECTIONS:
+        return finding
+    weighing, identity = look.weighing, look.identity
+    accusers = [
+        i
+        for i in finding.probes
+        if weighing.reason[i] is Reason.MISMATCH and not weighing.noisy[i]
+        if identity is None or identity.opinion[i] == Opinion.AGAINST
+    ]
+    if len(accusers) < 2 or finding.probe not in accusers:
+        return finding
+    verdict, reason = Verdict.WRONG, Reason.MISMATCH
+    advice = advice_for(verdict, reason, finding.evidence)
+    return dataclasses.replace(finding, verdict=verdict, reason=reason, advice=advice)
 
 
 def stepped(instrument: Instrument, look: Look, finding: Finding) -> Finding:

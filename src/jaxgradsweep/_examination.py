@@ -18,7 +18,6 @@ from jaxgradsweep._diagnosis import diagnose
 from jaxgradsweep._identity import version_of
 from jaxgradsweep._instrument import Instrument, Look, grid_for
 from jaxgradsweep._locate import Blame, blame
-from jaxgradsweep._probe import LEAF
 from jaxgradsweep._progress import Tick, reporter
 from jaxgradsweep._repeat import Change, changes
 from jaxgradsweep._report import Report, classic_figures
@@ -121,8 +120,7 @@ def conclude(subject: Subject, settings: Settings, dtype: str, tick: Tick) -> Re
     """Look, look again where needed, and write the report."""
     instrument = Instrument(subject, settings, criteria_of(subject, settings), tick)
     steps = grid_for(subject, settings)
-    everything = list(range(len(subject.point.paths)))
-    probes = instrument.draw(everything, LEAF, range(settings.count))
+    probes = instrument.draw_first()
     try:
         look = instrument.first_look(probes, steps)
     except Interrupted as stop:
@@ -248,8 +246,7 @@ def right_in_both_modes(fun: Callable, args: tuple[Any, ...], argnums: Any) -> b
         instrument = Instrument(subject, settings, criteria_of(subject, settings), lambda *progress: None)
         if subject.claim.mode != "forward" or subject.traits.unsteady:
             return False
-        everything = list(range(len(subject.point.paths)))
-        probes, steps = instrument.draw(everything, LEAF, range(settings.count)), grid_for(subject, settings)
+        probes, steps = instrument.draw_first(), grid_for(subject, settings)
         looks = instrument.look_in_both_modes(probes, steps)
         again, _ = instrument.look_in_both_modes(probes.rows(slice(0, 1)), steps)
         same = np.array_equal(again.sweep.difference[0], looks[0].sweep.difference[0], equal_nan=True)

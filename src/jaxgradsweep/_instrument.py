@@ -25,6 +25,7 @@ from jaxgradsweep._verdict import Finding, judge
 from jaxgradsweep._wording import NOTES, Law, Reason, Verdict
 
 MORE_DIRECTIONS = 2  # further directions of each scale in a second look
+FEW = 8  # of two components a random direction moves both alike with a chance of 1/16, which leaves of so few show
 FAINT = 0.25  # derivatives along all directions of a leaf are smaller than this part of what is usual in 6 % of leaves
 ROUNDS = 3  # so many times more directions are drawn for them
 FARTHER = 3  # where a function raises at far points, so many steps are dropped at a time
@@ -114,6 +115,16 @@ class Instrument:
 
     def draw(self, leaves: list[int], scale: int, numbers: range) -> Probes:
         return draw(self.subject.point.paths, leaves, scale, numbers, self.settings.key)
+
+    def draw_first(self) -> Probes:
+        """The first directions of every leaf; more of those of a few components, unless their number was asked for.
+
+        Mistakes in two components are often equal or opposite, as where they are swapped.
+        """
+        count, sizes = self.settings.count, map(np.size, self.subject.point.moving)
+        extra = MORE_DIRECTIONS if self.settings.directions is None else 0
+        each = [self.draw([i], LEAF, range(count + extra * (1 < size <= FEW))) for i, size in enumerate(sizes)]
+        return functools.reduce(Probes.join, each, self.draw([], LEAF, range(0)))
 
     def measure(self, probes: Probes, steps: np.ndarray, what: str) -> Sweep:
         """A sweep; where the function raises at far points, without the steps that reach them."""

@@ -539,5 +539,8 @@ NOTES = {
     "one device": "the function calls out of JAX, or uses several devices by itself: its probes were not spread over "
     "devices",
     "partial": "the check was interrupted: leaves that were not decided by then are undecided",
+    "grain": "at {leaf}, claim and function differ by {off:.1e}. That changes as a whole if numbers in float32 "
+    "(arguments, or what the functions hold) move by their own rounding: it is theirs, as where probabilities add up "
+    "to 1 only nearly, and no error of the claim",
     "reach": "the function raises an error at steps above {step:.2g}; the steps below were used",
 }

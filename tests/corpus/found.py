@@ -312,3 +312,26 @@ def single_inside(factor):
 CASES.add("found.gradient_along_neither_direction", single_inside(1.0), FAMILY, dtypes=(F64, F32))
 CASES.add("found.gradient_along_neither_direction_wrong", single_inside(1.001), FAMILY, kind="wrong",
           dtypes=(F64, F32), cause="factor 1.001")  # fmt: skip
+
+
+SMOOTHED = np.float32(0.9) * np.eye(5, dtype=np.float32)[[1, 0, 3]] + np.float32(0.02)  # adds up to 1, nearly
+
+
+def smoothed_labels(factor):
+    """A cross entropy of labels in float32, with the gradient of labels that add up to 1."""
+
+    def case(dtype):
+        def loss(logits):
+            return -jnp.mean(jnp.sum(SMOOTHED * jax.nn.log_softmax(logits), axis=-1))
+
+        def claim(logits):
+            return (factor * (jax.nn.softmax(logits) - SMOOTHED) / 3).astype(logits.dtype)
+
+        return loss, (jnp.asarray(np.random.default_rng(21).normal(size=(3, 5)), dtype),), claim
+
+    return case
+
+
+CASES.add("found.labels_in_float32", smoothed_labels(1.0), FAMILY, dtypes=(F64, F32))
+CASES.add("found.labels_in_float32_wrong", smoothed_labels(1 + 1e-5), FAMILY, kind="wrong", dtypes=(F64,),
+          cause="factor 1.00001")  # fmt: skip
