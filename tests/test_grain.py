@@ -100,3 +100,12 @@ def test_numbers_of_single_precision_are_those_that_are_no_round_ones(numbers, w
     moved = neighbour(numbers, np.random.default_rng(0))
     assert ((moved != numbers) == np.broadcast_to(which, numbers.shape)).all()
     assert np.allclose(moved, numbers, rtol=2**-22, atol=0)
+
+
+def test_a_checkpoint_holds_the_point_itself(tmp_path):
+    def ask():
+        return jgs.check_grad(cross_entropy, (LOGITS, SMOOTHED), grad=slope, checkpoint=tmp_path / "kept")
+
+    first = ask()
+    assert first.ok
+    assert ask().to_json() == first.to_json()

@@ -17,6 +17,7 @@ from jaxgradsweep._claim import Called, Claim, scalar
 from jaxgradsweep._fit import fit
 from jaxgradsweep._instrument import Instrument, Look, grid_for
 from jaxgradsweep._program import constants
+from jaxgradsweep._store import Stopped
 from jaxgradsweep._subject import Subject, structs_of
 from jaxgradsweep._tree import HELD, MOVING, Same, is_inexact
 from jaxgradsweep._verdict import Finding
@@ -35,24 +36,35 @@ def grained(instrument: Instrument, look: Look, finding: Finding) -> Finding:
     suits = finding.verdict is Verdict.WRONG and finding.reason is Reason.MISMATCH and abs(finding.error) <= MOST
     if not suits or criteria.rtol is not None or not subject.claim.integrable or subject.bits < np.finfo(float).nmant:
         return finding
-    rows = np.array(finding.probes)
+    try:
+        explained = change_with(instrument, look, np.array(finding.probes))
+    except Stopped:
+        raise
+    except Exception:  # not every program runs from its trace, or at points beside the given one: the accusation stands
+        return finding
+    if explained is None:
+        return finding
+    instrument.notes.append(NOTES["grain"].format(leaf=finding.path or "the argument", off=abs(finding.error)))
+    right = {"verdict": Verdict.CORRECT, "reason": Reason.CONVERGES, "advice": ""}
+    return dataclasses.replace(finding, **right, tolerance=max(abs(finding.error), explained))
+
+
+def change_with(instrument: Instrument, look: Look, rows: np.ndarray) -> float | None:
+    """How far the error of some probes changes, relative, with numbers in single precision; None if it hardly does."""
+    subject, criteria = instrument.subject, look.criteria
     error, bound = look.weighing.error[rows], look.weighing.bound[rows]
-    steps = grid_for(subject, instrument.settings)
+    steps, settings = grid_for(subject, instrument.settings), dataclasses.replace(instrument.settings, checkpoint=None)
     changes = []
     for moved in shaken(subject):
-        again = Instrument(moved, instrument.settings, criteria, instrument.tick)
+        again = Instrument(moved, settings, criteria, instrument.tick)
         sweep = again.measure(look.probes.rows(rows), steps, "rounded numbers")
         instrument.count(again.evaluations)
         found = fit(sweep)
         excess = np.abs(sweep.claimed - found.derivative - error) - bound - found.uncertainty
         changes.append(np.maximum(np.nan_to_num(excess), 0))
     if not changes or max(map(np.linalg.norm, changes)) < CHANGES * np.linalg.norm(error):
-        return finding
-    explained = max(abs(finding.error), float(np.max(changes / look.weighing.scale[rows])))
-    instrument.notes.append(NOTES["grain"].format(leaf=finding.path or "the argument", off=abs(finding.error)))
-    return dataclasses.replace(
-        finding, verdict=Verdict.CORRECT, reason=Reason.CONVERGES, tolerance=explained, advice=""
-    )
+        return None
+    return float(np.max(changes / look.weighing.scale[rows]))
 
 
 def shaken(subject: Subject) -> Iterator[Subject]:
