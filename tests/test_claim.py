@@ -380,3 +380,13 @@ def test_a_gradient_in_numpy_is_asked_once_and_said_to_be():
     assert report.ok
     assert any("cannot be traced" in note for note in report.notes)
     assert jgs.check_grad(smooth, (X,), grad=lambda x: 1.001 * smooth_gradient(x)).verdict.name == "WRONG"
+
+
+def test_arguments_that_were_not_asked_about_are_named():
+    def scaled(x, gain):
+        return x * gain
+
+    point = (np.array([0.3, 0.7]), np.array([2.0, 3.0]))
+    one, both = (jgs.check_vjp(scaled, point, argnums=argnums) for argnums in (0, (0, 1)))
+    assert any("`argnums=(0, 1)` checks the derivatives with respect to the others too" in note for note in one.notes)
+    assert not any("argnums" in note for note in both.notes)

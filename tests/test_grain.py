@@ -56,7 +56,22 @@ def in_a_partial(factor):
     )
 
 
-PLACES = [in_args, in_closures, in_a_rule, in_a_partial]
+def in_a_pullback(factor):
+    return jgs.check_vjp(with_rule(factor), (LOGITS,))
+
+
+def in_a_push_forward(factor):
+    return jgs.check_jvp(with_rule(factor), (LOGITS,))
+
+
+def in_a_given_pullback(factor):
+    def pullback(logits):
+        return cross_entropy(logits, SMOOTHED), lambda u: (u * slope(logits, SMOOTHED, factor),)
+
+    return jgs.check_vjp(lambda logits: cross_entropy(logits, SMOOTHED), (LOGITS,), vjp=pullback)
+
+
+PLACES = [in_args, in_closures, in_a_rule, in_a_partial, in_a_pullback, in_a_push_forward, in_a_given_pullback]
 
 
 @pytest.mark.parametrize("place", PLACES)

@@ -178,6 +178,19 @@ def test_a_large_leaf_at_many_kinks_is_refuted_by_some_of_its_components():
     assert outcome(report) == (Verdict.WRONG, Reason.MISMATCH)
 
 
+@pytest.mark.parametrize("factors", [[1, 1, 1.05], [1, 1, -1], [1.05, 1.05, 1.05]])
+def test_a_kink_that_every_direction_meets_does_not_excuse_a_claim_that_integrates_to_another_function(factors):
+    rows, labels = np.array([[1, 0.5, -0.5], [0.5, 0.5, 0.25], [-2, 1, 0.75]]), np.array([1.0, 1.0, -1.0])
+
+    def hinge(w):
+        return jnp.sum(jnp.maximum(0, 1 - labels * (rows @ w)))
+
+    point = (np.array([0.5, 1.0, 0.0]),)  # the first example is on the margin
+    assert outcome(jgs.check_grad(hinge, point)) == (Verdict.UNRESOLVED, Reason.KINK)
+    report = jgs.check_grad(hinge, point, grad=lambda w: jax.grad(hinge)(w) * jnp.array(factors))
+    assert outcome(report) == (Verdict.WRONG, Reason.MISMATCH)
+
+
 def bent(x, distance):
     """sin x and a kink at a distance from 1."""
     return jnp.sin(x) + jnp.abs(x - 1 - distance)

@@ -41,7 +41,7 @@ def look_closer(
     if free:
         look, findings = refined(instrument, look, findings)
     findings = [bent(instrument, look, steps, i, finding) for i, finding in enumerate(findings)]
-    findings = [united(look, finding) for finding in findings]
+    findings = [united(instrument, look, finding) for finding in findings]
     findings = [stepped(instrument, look, finding) for finding in findings]
     findings = [drowned(instrument, look, steps, finding) for finding in findings]
     return look, [grained(instrument, look, finding) for finding in findings]
@@ -81,13 +81,16 @@ def bent(instrument: Instrument, look: Look, steps: np.ndarray, leaf: int, findi
     return dataclasses.replace(finding, verdict=Verdict.UNRESOLVED, reason=Reason.KINK, advice=TIE)
 
 
-def united(look: Look, finding: Finding) -> Finding:
+def united(instrument: Instrument, look: Look, finding: Finding) -> Finding:
     """The finding of a leaf whose directions do not agree, although the function has a derivative, which is linear.
 
     What two directions accuse no other can acquit: it may be orthogonal to the error, as where two components are moved
-    alike and their errors are opposite.
+    alike and their errors are opposite. It may differ where a function has steps for some directions only: where it
+    rounds, computes in less precision inside, or has a loop that ends on a number.
     """
-    if finding.reason is not Reason.DIRECTIONS:
+    traits = instrument.subject.traits
+    steps = traits.shorter or traits.rounds or traits.iterates or look.fit.low_precision[list(finding.probes)].any()
+    if finding.reason is not Reason.DIRECTIONS or steps:
         return finding
     weighing, identity = look.weighing, look.identity
     accusers = [

@@ -10,10 +10,11 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.extend.core import ClosedJaxpr, Jaxpr, Literal, jaxpr_as_fun
 
-from jaxgradsweep._claim import Called, Claim, scalar
+from jaxgradsweep._claim import Called, Claim, fill_cotangent, moving_leaves, outputs, pulled_leaves
 from jaxgradsweep._fit import fit
 from jaxgradsweep._instrument import Instrument, Look, grid_for
 from jaxgradsweep._program import constants
@@ -73,8 +74,8 @@ def shaken(subject: Subject) -> Iterator[Subject]:
     Among them are the arguments, and what function and claim hold themselves, as far as their traces show it.
     """
     claim, point = subject.claim, subject.point
-    traced = traces(claim, structs_of(point))
-    numbers = [*point.moving, *point.held, *(number for program, _ in traced.values() for number in constants(program))]
+    traced = traces(subject)
+    numbers = [*point.moving, *point.held, *(number for program in traced for number in constants(program))]
     if not any(rounded(number).any() for number in numbers):
         return
     for seed in range(SHAKES):
@@ -86,32 +87,63 @@ def shaken(subject: Subject) -> Iterator[Subject]:
                 moved[id(x)] = neighbour(x, random)
             return moved[id(x)]
 
-        again = {name: replayed(claim.layout, *trace, shake) for name, trace in traced.items()}
         moving, held = (tuple(map(shake, arrays)) for arrays in (point.moving, point.held))
-        yield dataclasses.replace(
-            subject,
-            claim=dataclasses.replace(claim, **again),
-            point=dataclasses.replace(point, moving=moving, held=held),
-        )
+        again = replayed(claim, *(with_numbers(program, shake) for program in traced)) if traced else claim
+        yield dataclasses.replace(subject, claim=again, point=dataclasses.replace(point, moving=moving, held=held))
 
 
-def traces(claim: Claim, known: tuple[Any, Any]) -> dict[str, tuple[ClosedJaxpr, Any]]:
-    """Jaxprs of the function and of its gradient, with the structures of what they return.
+def traces(subject: Subject) -> tuple[ClosedJaxpr, ...]:
+    """Jaxprs of the leaves of the function and of its gradient or pullback, with all numbers that these hold.
 
-    Nothing where not all that they hold would stand in them: custom rules are called by Python when they are needed.
+    None where not all would stand in them: custom rules are called by Python when they are needed.
     """
-    if claim.kind != "grad" or claim.fun.layout or (claim.rule and claim.rule.layout) or claim.mode == "forward":
-        return {}
-    shapes = known[0], known[1][: claim.layout.kinds.count(HELD)]
+    claim = subject.claim
+    carried = claim.fun.layout or (claim.rule and claim.rule.layout)
+    if claim.kind not in ("grad", "vjp", "jvp") or carried or "forward" in claim.mode:
+        return ()
+    if claim.kind == "jvp" and claim.rule is not None:
+        return ()
+    moving, held = structs_of(subject.point)
+    u = [jax.ShapeDtypeStruct(y.shape, y.dtype) for y in subject.outputs]
 
-    def gradient(moving: Any, held: Any) -> Any:
-        if claim.rule is not None:
-            return claim.ask(held, *claim.layout.join(moving, held))
-        slope = jax.grad(lambda m: scalar(claim, m, held), holomorphic=claim.holomorphic)(list(moving))
-        return claim.layout.derivative(slope)
+    def leaves(m: Any, h: Any) -> Any:
+        return outputs(claim, m, h)
 
-    parts = {"fun": lambda m, h: claim.fun(h, *claim.layout.join(m, h)), "rule": gradient}
-    return {name: jax.make_jaxpr(part, return_shape=True)(*shapes) for name, part in parts.items()}
+    def pulled(m: Any, h: Any, u: Any) -> Any:
+        if claim.rule is None:
+            return jax.vjp(lambda m: outputs(claim, m, h), list(m))[1](u)[0]
+        if claim.kind == "grad":
+            return moving_leaves(claim.layout, claim.ask(h, *claim.layout.join(m, h)))
+        out, pull = claim.ask(h, *claim.layout.join(m, h))[:2]
+        return pulled_leaves(claim.layout, pull(fill_cotangent(out, u)))
+
+    return jax.make_jaxpr(leaves)(moving, held), jax.make_jaxpr(pulled)(moving, held, u)
+
+
+def replayed(claim: Claim, function: ClosedJaxpr, pullback: ClosedJaxpr) -> Claim:
+    """The claim with a function and a pullback that are run from their traces."""
+    layout, run, pull = claim.layout, jaxpr_as_fun(function), jaxpr_as_fun(pullback)
+
+    def arrays_of(args: Any) -> list[Any]:
+        pairs = list(zip(layout.treedef.flatten_up_to(args), layout.kinds, strict=True))
+        return [leaf for kind in (MOVING, HELD) for leaf, own in pairs if own == kind]
+
+    def fun(*args: Any) -> Any:
+        return run(*arrays_of(args))
+
+    def gradient(*args: Any) -> Any:
+        return layout.derivative(pull(*arrays_of(args), *(jnp.ones_like(y) for y in fun(*args))))
+
+    def with_pullback(*args: Any) -> Any:
+        def pulled(u: Any) -> Any:
+            cotangents = layout.derivative(pull(*arrays_of(args), *u))
+            return (cotangents,) if layout.single else cotangents
+
+        return fun(*args), pulled
+
+    kind, rule = ("grad", gradient) if claim.kind == "grad" else ("vjp", with_pullback)
+    fresh = {"fun": Called(Same(fun)), "rule": Called(Same(rule)), "has_aux": False}
+    return dataclasses.replace(claim, kind=kind, mode="", both_modes=False, **fresh)
 
 
 def rounded(x: Any) -> np.ndarray:
@@ -139,18 +171,6 @@ def neighbour(x: Any, random: np.random.Generator) -> Any:
     parts = parts_of(x)
     moved = np.where(where, parts * (1 + GRAIN * random.choice([-1, 1], parts.shape)), parts)
     return (moved[0] + 1j * moved[1] if np.iscomplexobj(x) else moved).astype(x.dtype)
-
-
-def replayed(layout: Any, program: ClosedJaxpr, out: Any, change: Callable[[Any], Any]) -> Called:
-    """A function of the same arguments from its trace, with other numbers where it holds some."""
-    run, structure = jaxpr_as_fun(with_numbers(program, change)), jax.tree.structure(out)
-
-    def fun(*args: Any) -> Any:
-        pairs = list(zip(layout.treedef.flatten_up_to(args), layout.kinds, strict=True))
-        arrays = [leaf for kind in (MOVING, HELD) for leaf, own in pairs if own == kind]
-        return structure.unflatten(run(*arrays))
-
-    return Called(Same(fun))
 
 
 def with_numbers(program: Any, change: Callable[[Any], Any]) -> Any:

@@ -69,12 +69,14 @@ class Look:
 
         An error in proportion to the gradient would cancel as well: the directions are nearly orthogonal to it.
         """
-        told = np.maximum(np.abs(self.sweep.claimed), np.abs(self.fit.derivative))
-        found = []
+        told, found = np.maximum(np.abs(self.sweep.claimed), np.abs(self.fit.derivative)), []
         for leaf in np.unique(self.probes.leaf):
             rows = (self.probes.leaf == leaf) & (self.probes.scale == LEAF)
             unit = np.max(self.sweep.size[rows])  # squares of 1e200 and 1e-200 have no place
-            if unit > 0 and np.linalg.norm(told[rows] / unit) < FAINT * np.linalg.norm(self.sweep.size[rows] / unit):
+            if not 0 < unit < np.inf:
+                continue
+            length, usual = (np.linalg.norm(values[rows] / unit) for values in (told, self.sweep.size))
+            if length < FAINT * usual:
                 found.append(int(leaf))
         return found
 

@@ -170,6 +170,9 @@ def prepare(
         values = [widen(value) for value in values]
     if keys := [*keys_of("args", args), *keys_of("fun", as_tree(fun))]:
         notes = (NOTES["keys"].format(leaves=", ".join(keys)), *notes)
+    floating = [i for i, each in enumerate(args) if any(map(is_inexact, jax.tree.leaves(each)))]
+    if kind in ("vjp", "jvp") and single and len(floating) > 1:  # a gradient is often wanted of some arguments only
+        notes = (NOTES["others"].format(number=numbers[0], all=tuple(floating)), *notes)
     if point.fixed:
         notes = (NOTES["fixed"].format(leaves=", ".join(point.fixed)), *notes)
     if seen.traits.product_bits < jnp.finfo(jnp.float32).nmant:

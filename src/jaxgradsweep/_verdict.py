@@ -141,6 +141,8 @@ def _guilty(i: int, weighing: Weighing, identity: Identity | None, criteria: Cri
     if identity is None:
         return opinion, reason
     other = Opinion(identity.opinion[i])
+    if reason is Reason.KINK and other is Opinion.AGAINST and not weighing.noisy[i]:
+        return other, Reason.MISMATCH  # a kink is one point of a segment, and no excuse for the others
     if opinion is Opinion.AGAINST:
         confirmed = other is Opinion.AGAINST or (identity.agrees[i] and not identity.noisy_claim[i])
         if confirmed or reason in (Reason.KINK, Reason.NAN_CLAIM):
@@ -265,7 +267,8 @@ def _finding(
     criteria: Criteria,
 ) -> Finding:
     error, bound, scale = weighing.error[row], weighing.bound[row], weighing.scale[row]
-    if reason is Reason.IDENTITY and identity is not None:
+    at_kink = reason is Reason.MISMATCH and weighing.reason[row] is Reason.KINK
+    if identity is not None and (reason is Reason.IDENTITY or at_kink):
         error, bound = identity.error[row], identity.bound[row]
     resolution = float(bound / scale)
     relative = float(error / scale)

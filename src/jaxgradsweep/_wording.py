@@ -519,6 +519,7 @@ EPS_IGNORED = (
 )
 NOTES = {
     "fixed": "held fixed, since they are empty, or neither floating nor complex: {leaves}",
+    "others": "only args[{number}] was moved; `argnums={all}` checks the derivatives with respect to the others too",
     "keys": "PRNG keys are held fixed, so that every evaluation draws the same numbers: {leaves}",
     "native": "evaluated as the arrays come, since the function does not run in float64 ({error}). Arrays that it "
     "reads from outside keep their precision: pass them as arguments. Numbers written as float32 inside, and results "

@@ -335,3 +335,28 @@ def smoothed_labels(factor):
 CASES.add("found.labels_in_float32", smoothed_labels(1.0), FAMILY, dtypes=(F64, F32))
 CASES.add("found.labels_in_float32_wrong", smoothed_labels(1 + 1e-5), FAMILY, kind="wrong", dtypes=(F64,),
           cause="factor 1.00001")  # fmt: skip
+
+
+def on_the_margin(factors):
+    """A hinge loss with one example exactly on the margin: every component meets its kink."""
+    inputs = np.array([[1.0, 0.5, -0.5], [0.5, 0.5, 0.25], [-2.0, 1.0, 0.75], [0.25, -0.75, 1.0]])
+    labels = np.array([1.0, 1.0, -1.0, 1.0])
+
+    def case(dtype):
+        def loss(w):
+            return jnp.sum(jnp.maximum(0, 1 - labels.astype(dtype) * (inputs.astype(dtype) @ w)))
+
+        def claim(w):
+            return jax.grad(loss)(w) * jnp.array(factors, w.dtype)
+
+        return loss, (jnp.array([0.5, 1.0, 0.0], dtype),), claim
+
+    return case
+
+
+CASES.add("found.hinge_on_the_margin", on_the_margin([1, 1, 1]), FAMILY, kind="kink", reasons=frozenset({"KINK"}),
+          dtypes=(F64, F32))  # fmt: skip
+CASES.add("found.hinge_on_the_margin_wrong", on_the_margin([1, 1, 1.05]), FAMILY, kind="wrong",
+          cause="factor 1.05 in one component", dtypes=(F64, F32), undecidable=(F32,))  # fmt: skip
+CASES.add("found.hinge_on_the_margin_sign", on_the_margin([1, 1, -1]), FAMILY, kind="wrong",
+          cause="sign in one component", dtypes=(F64, F32), undecidable=(F32,))  # fmt: skip
