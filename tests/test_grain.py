@@ -112,7 +112,7 @@ def test_a_tolerance_that_was_asked_for_holds():
 )
 def test_numbers_of_single_precision_are_those_that_are_no_round_ones(numbers, which):
     assert rounded(numbers).tolist() == which
-    moved = neighbour(numbers, np.random.default_rng(0))
+    moved = neighbour(numbers, seed=0)
     assert ((moved != numbers) == np.broadcast_to(which, numbers.shape)).all()
     assert np.allclose(moved, numbers, rtol=2**-22, atol=0)
 
@@ -124,3 +124,20 @@ def test_a_checkpoint_holds_the_point_itself(tmp_path):
     first = ask()
     assert first.ok
     assert ask().to_json() == first.to_json()
+
+
+@pytest.mark.parametrize("check", [jgs.check_grad, jgs.check_vjp])
+def test_a_number_that_function_and_claim_share_moves_alike_in_both(check):
+    """The mistake is in a small term; the factor of the large one is in single precision."""
+    factor = jnp.float32(0.3986004)
+
+    @jax.custom_vjp
+    def potential(x):
+        return factor * jnp.sum(1 / x + 1e-3 * x**2)
+
+    potential.defvjp(
+        lambda x: (potential(x), x), lambda x, u: (u * jnp.float32(0.3986004) * (-1 / x**2 + 2.00001e-3 * x),)
+    )
+    report = check(potential, (np.array([1.3, 0.9, 1.7]),))
+    assert report.verdict is jgs.Verdict.WRONG
+    assert 1e-9 < abs(report.findings[0].error) < 1e-7

@@ -6,6 +6,8 @@ from a mistake by moving these numbers by their own rounding: it changes as a wh
 """
 
 import dataclasses
+import functools
+import zlib
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -28,7 +30,7 @@ MOST = 1e-5  # a relative error up to here may come from numbers that were round
 GRAIN = 2.0**-23  # relative distance of neighbours in single precision
 ROUND = 0xFFF  # a number with none of these bits of its mantissa is a round one, which nobody rounded
 SHAKES = 2  # so many times are the numbers moved
-CHANGES = 0.1  # an error that changes by less than this part of itself does not come from their rounding
+CHANGES = 0.25  # an error that changes by less than this part of itself does not come from their rounding
 
 
 def grained(instrument: Instrument, look: Look, finding: Finding) -> Finding:
@@ -79,14 +81,7 @@ def shaken(subject: Subject) -> Iterator[Subject]:
     if not any(rounded(number).any() for number in numbers):
         return
     for seed in range(SHAKES):
-        random = np.random.default_rng(seed)
-        moved: dict[int, Any] = {}  # what function and claim share stays the same for both
-
-        def shake(x: Any, random: np.random.Generator = random, moved: dict[int, Any] = moved) -> Any:
-            if id(x) not in moved:
-                moved[id(x)] = neighbour(x, random)
-            return moved[id(x)]
-
+        shake = functools.partial(neighbour, seed=seed)
         moving, held = (tuple(map(shake, arrays)) for arrays in (point.moving, point.held))
         again = replayed(claim, *(with_numbers(program, shake) for program in traced)) if traced else claim
         yield dataclasses.replace(subject, claim=again, point=dataclasses.replace(point, moving=moving, held=held))
@@ -163,13 +158,18 @@ def parts_of(x: Any) -> np.ndarray:
     return np.stack([np.real(x), np.imag(x)]) if np.iscomplexobj(x) else np.asarray(x)
 
 
-def neighbour(x: Any, random: np.random.Generator) -> Any:
-    """An array with every number that was rounded to single precision moved up or down by its rounding."""
+def neighbour(x: Any, seed: int) -> Any:
+    """An array with every number that was rounded to single precision moved up or down by its rounding.
+
+    Equal arrays move alike: what function and claim share stays the same for both.
+    """
     where = rounded(x)
     if not where.any():
         return x
     parts = parts_of(x)
-    moved = np.where(where, parts * (1 + GRAIN * random.choice([-1, 1], parts.shape)), parts)
+    random = np.random.default_rng([seed, zlib.adler32(np.ascontiguousarray(parts, float).view(np.uint8).data)])
+    nearby = (parts * (1 + GRAIN * random.choice([-1, 1], parts.shape))).astype(np.float32)
+    moved = np.where(where, nearby, parts)
     return (moved[0] + 1j * moved[1] if np.iscomplexobj(x) else moved).astype(x.dtype)
 
 
