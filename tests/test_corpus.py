@@ -126,10 +126,7 @@ def test_jax_agrees_with_the_exact_derivative(case):
 
 
 ENDLESS = {"special.exp1.tiny.hard"}  # JAX's loop does not end there under vmap
-UNDECIDED = {
-    "bad.random_dirichlet": "at a concentration of exactly 1 the sampler takes another branch: a jump",
-    "rough.hidden_float32_in_one_term": "along some directions the steps of the term in float32 look like a slope",
-}
+UNDECIDED = {"bad.random_dirichlet": "at a concentration of exactly 1 the sampler takes another branch: a jump"}
 
 
 def sample(dtype, modules, every):
@@ -156,13 +153,13 @@ def verdict_on(case, dtype):
     return report.verdict.name
 
 
-@pytest.mark.parametrize("case", sample(F64, corpus.MODULES, 20))
+@pytest.mark.parametrize("case", sample(F64, corpus.MODULES, 14))
 def test_the_verdict_in_float64_is_right(case):
     with jax.enable_x64(True):
         assert verdict_on(case, F64) in case.expected(F64)
 
 
-@pytest.mark.parametrize("case", sample(F32, corpus.MODULES, 35))
+@pytest.mark.parametrize("case", sample(F32, corpus.MODULES, 25))
 def test_a_definite_verdict_in_float32_is_right(case):
     assert verdict_on(case, F32) in case.expected(F32) | {UNRESOLVED}
 

@@ -90,7 +90,7 @@ def shaken(subject: Subject) -> Iterator[Subject]:
 def traces(subject: Subject) -> tuple[ClosedJaxpr, ...]:
     """Jaxprs of the leaves of the function and of its gradient or pullback, with all numbers that these hold.
 
-    None where not all would stand in them: custom rules are called by Python when they are needed.
+    Nothing where not all would stand in them: custom rules are called by Python when they are needed.
     """
     claim = subject.claim
     carried = claim.fun.layout or (claim.rule and claim.rule.layout)

@@ -121,10 +121,12 @@ class Instrument:
     def draw_first(self) -> Probes:
         """The first directions of every leaf; more of those of a few components, unless their number was asked for.
 
-        Mistakes in two components are often equal or opposite, as where they are swapped.
+        Mistakes in two components are often equal or opposite, as where they are swapped. Where a function computes in
+        less precision inside, its steps look like slopes along some directions, and more of them would not agree.
         """
         count, sizes = self.settings.count, map(np.size, self.subject.point.moving)
-        extra = MORE_DIRECTIONS if self.settings.directions is None else 0
+        free = self.settings.directions is None and not self.subject.traits.shorter
+        extra = MORE_DIRECTIONS if free else 0
         each = [self.draw([i], LEAF, range(count + extra * (1 < size <= FEW))) for i, size in enumerate(sizes)]
         return functools.reduce(Probes.join, each, self.draw([], LEAF, range(0)))
 
