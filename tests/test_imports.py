@@ -9,7 +9,7 @@ import pytest
 
 # fmt: off
 ORDER = [
-    "_tree", "_pure", "_cache", "_wording", "_store", "_claim", "_probe", "_request", "_progress", "_compile",
+    "_tree", "_stale", "_pure", "_cache", "_wording", "_store", "_claim", "_probe", "_request", "_progress", "_compile",
     "_program", "_subject", "_stencil", "_kernel", "_memory", "_identity", "_runner", "_consistency", "_sweep",
     "_window", "_noise", "_shape", "_fit", "_criteria", "_opinion", "_verdict", "_instrument", "_repeat", "_grain",
     "_closer", "_pattern", "_locate", "_remedy", "_cause", "_interpreter", "_reference", "_slopes", "_branch",

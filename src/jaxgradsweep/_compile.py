@@ -55,7 +55,9 @@ class Program:
         return self.known[key]
 
     def compile(self, given: tuple[Any, ...]) -> Any:
-        traced = jax.jit(self.fun, compiler_options=self.options).trace(*given)
+        # JAX keeps what it traced for as long as the function lives, and constants of NumPy in the precision of then.
+        once = functools.partial(self.fun)
+        traced = jax.jit(once, compiler_options=self.options).trace(*given)
         held = [*traced.jaxpr.consts, *getattr(traced, "_consts", ())]  # the first is empty in newer releases of JAX
         if any(isinstance(value, Tracer) for value in held):
             raise TypeError(f"something that `fun` or the claim reads from outside {TRACED}")

@@ -23,9 +23,10 @@ from jaxgradsweep._repeat import Change, changes
 from jaxgradsweep._report import Report, classic_figures
 from jaxgradsweep._request import Settings, SeveralTerms, check_args, check_steps, require_moving
 from jaxgradsweep._runner import Interrupted
+from jaxgradsweep._stale import renewed
 from jaxgradsweep._store import Stopped
 from jaxgradsweep._subject import Subject, prepare
-from jaxgradsweep._tree import split
+from jaxgradsweep._tree import Same, split
 from jaxgradsweep._verdict import Finding, not_measured
 from jaxgradsweep._wording import NOTES, Law, Reason, Verdict, advice_for
 
@@ -72,9 +73,14 @@ def at_precision(
         check_steps(settings.steps)
 
     def attempt(dtype: str, notes: tuple[str, ...] = ()) -> Any:
-        with _sweep.precision(dtype, settings.matmul_precision):
-            subject = prepare(kind, fun, args, numbers, single=single, dtype=dtype, **shape)
-            return run(dataclasses.replace(subject, notes=(*notes, *subject.notes)), dtype)
+        read: tuple[Same, ...] = ()
+        try:
+            with _sweep.precision(dtype, settings.matmul_precision):
+                subject = prepare(kind, fun, args, numbers, single=single, dtype=dtype, **shape)
+                read = subject.claim.captured
+                return run(dataclasses.replace(subject, notes=(*notes, *subject.notes)), dtype)
+        finally:
+            renewed(read)
 
     try:
         return attempt(settings.dtype)

@@ -403,7 +403,7 @@ def _inside(value: Any) -> list[Any]:
         return [value.value]
     if isinstance(value, types.FunctionType):
         if "site-packages" in value.__code__.co_filename:
-            return []  # a library does not change between two checks
+            return list(filter(None, [vars(value).get("__wrapped__")]))  # a library itself does not change
         cells = [cell.cell_contents for cell in value.__closure__ or () if _filled(cell)]
         names = _names(value.__code__)
         read = [value.__globals__[name] for name in names if name in value.__globals__]

@@ -26,6 +26,7 @@ from jaxgradsweep._claim import (
 from jaxgradsweep._program import Traits, constants, traits
 from jaxgradsweep._pure import as_tree, carry
 from jaxgradsweep._request import captured, check_hessian, check_leaves, check_output, check_real, check_values
+from jaxgradsweep._stale import renewed
 from jaxgradsweep._tree import Point, Same, is_inexact, keys_of, map_arrays, split, wide_dtype, widen
 from jaxgradsweep._wording import KEEPS, NOT_TRACED, NOTES
 
@@ -139,6 +140,7 @@ def prepare(
         return claim, map_arrays(widen, point) if dtype == "float64" else point
 
     claim, point = attempt(hold_static=False)
+    stale = renewed(claim.captured)
     if kind == "curvature":
         check_real(point, '`via="function"`', '`via="gradient"`')
     try:
@@ -150,7 +152,7 @@ def prepare(
         except NOT_TRACEABLE as error:
             error.add_note(NOT_TRACED)
             raise
-    derivative, notes = seen.derivative, seen.notes
+    derivative, notes = seen.derivative, (*([NOTES["stale"]] if stale else []), *seen.notes)
     held = {
         "fun": claim.fun,
         "rule": seen.claim.rule and claim.rule,

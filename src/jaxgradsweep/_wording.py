@@ -524,6 +524,7 @@ NOTES = {
     "native": "evaluated as the arrays come, since the function does not run in float64 ({error}). Arrays that it "
     "reads from outside keep their precision: pass them as arguments. Numbers written as float32 inside, and results "
     "of callbacks, need the dtype of the arguments",
+    "stale": "JAX kept constants that the function reads in another precision; its caches were emptied",
     "mode": "{missing} mode is not available for this function; {used} mode was used",
     "no vmap": "the function cannot be vmapped; its points were evaluated one after the other",
     "untraceable": "the claimed gradient cannot be traced by JAX; it was evaluated once, and is judged as numbers",
