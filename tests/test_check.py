@@ -328,9 +328,9 @@ def test_all_steps_are_asked_where_some_do_not_decide():
     wrong = jgs.check_grad(smooth_sum, (POINT,), grad=lambda x: (1 + 1e-8) * jax.grad(smooth_sum)(x))
     kinked = jgs.check_grad(lambda x: jnp.sum(jnp.abs(x - 1)), (np.ones(3),))
     noisy = jgs.check_grad(lambda x: jnp.sum(jnp.sin(x.astype(jnp.float32)).astype(x.dtype)), (POINT,))
-    for report, verdict in ((wrong, "WRONG"), (kinked, "UNRESOLVED"), (noisy, "CORRECT")):
+    for report, verdict, least in ((wrong, "WRONG", 40), (kinked, "UNRESOLVED", 40), (noisy, "CORRECT", 20)):
         assert report.verdict.name == verdict
-        assert len(report.sweep.steps) >= 40
+        assert len(report.sweep.steps) >= least
 
 
 def test_a_kink_closer_than_all_of_the_first_steps_is_seen():
@@ -388,8 +388,8 @@ def test_directions_that_are_all_nearly_orthogonal_to_the_gradient_are_not_enoug
     def loss(w):
         return jnp.mean(jnp.cos(inputs @ w.astype(jnp.float32)) ** 2)
 
-    right = jgs.check_grad(loss, (point,))
-    wrong = jgs.check_grad(loss, (point,), grad=lambda w: 1.001 * jax.grad(loss)(w))
+    right = jgs.check_grad(loss, (point,), key=88)
+    wrong = jgs.check_grad(loss, (point,), grad=lambda w: 1.001 * jax.grad(loss)(w), key=88)
     assert right.ok
     assert wrong.verdict is jgs.Verdict.WRONG
     rows = list(right.findings[0].probes)
@@ -399,26 +399,31 @@ def test_directions_that_are_all_nearly_orthogonal_to_the_gradient_are_not_enoug
     assert length > 0.25
 
 
-@pytest.mark.parametrize("key", [76, 133])
-def test_two_swapped_components_are_found_though_two_directions_move_both_alike(key):
-    def loss(x):
-        return jnp.sin(x[0]) + 2 * jnp.sin(x[1])
-
-    def swapped(x):
-        return jnp.cos(x) * jnp.array([2.0, 1.0])
-
-    point = (np.array([0.7, 0.7]),)
-    assert jgs.check_grad(loss, point, grad=swapped, key=key).verdict is jgs.Verdict.WRONG
-    assert jgs.check_grad(
-        loss, point, grad=swapped, key=key, directions=2
-    ).ok  # as many as asked for, for better or worse
-
-
 @pytest.mark.parametrize("factor", [-1.0, 0.0, 2.0])
-@pytest.mark.parametrize("key", [39, 139])
+@pytest.mark.parametrize("key", [83, 533])
 def test_a_wrong_factor_is_found_though_the_first_directions_are_orthogonal_to_the_gradient(key, factor):
     point = (np.array([0.7, 0.7]),)
     report = jgs.check_grad(
         lambda x: jnp.sum(jnp.sin(x)), point, grad=lambda x: factor * jnp.cos(x), key=key, locate=False
     )
     assert report.verdict is jgs.Verdict.WRONG
+
+
+@pytest.mark.parametrize(
+    ("inside", "last"),
+    [(jnp.float64, 2.0**-40), (jnp.float32, 2.0**-20), (jnp.float16, 2.0**-8), (jnp.bfloat16, 2.0**-6)],
+)
+def test_steps_suit_the_least_precise_number_inside(inside, last):
+    def fun(x):
+        return jnp.sum(jnp.sin(x).astype(inside)).astype(x.dtype) + jnp.sum(x**2)
+
+    steps = jgs.check_grad(fun, (X,), thorough=True).sweep.steps
+    assert steps[-1] == last
+
+
+def test_larger_steps_stand_in_front_of_all_others():
+    """Also of those of a short precision, which begin above 1 themselves."""
+    point = jnp.asarray(X, jnp.bfloat16)
+    report = jgs.check_grad(lambda x: 300 + jnp.sum(x), (point,), dtype="native")
+    assert report.sweep.steps[0] > 2**4
+    assert np.all(np.diff(report.sweep.steps) < 0)

@@ -303,3 +303,17 @@ def test_the_steps_of_a_float32_grid_serve_a_float32_function():
     found = fit_of(values, steps=steps, eps=float(np.finfo(np.float32).eps))
     exact = 1.375 * np.cos(1)
     assert abs(found.derivative[0] - exact) <= found.uncertainty[0] <= 1e-3 * exact
+
+
+def test_a_point_that_is_rounded_unlike_those_close_by_looks_like_no_power_of_the_step():
+    """As after many steps of a chaotic system: F(x) is off by the same in all second differences."""
+    random = np.random.default_rng(0)
+
+    def chaotic():
+        alike, own = 25 + 6 * random.normal(size=len(STEPS)), random.normal(size=2 * len(STEPS) + 1)
+        off = own + np.concatenate([[0], alike, alike])
+        return lambda t: sine(t) + 3e-14 * off
+
+    found = fit_of(*(chaotic() for _ in range(50)))
+    assert np.sum(found.bends_at_once) > 20
+    assert np.mean(np.abs(found.bend_order[found.bends_at_once]) < 0.05) > 0.7  # a third without asking

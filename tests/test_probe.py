@@ -42,10 +42,10 @@ def direction_of(leaf, scale=LEAF, *, index=0, number=0, key=0, path="w", x64=Tr
         return np.array(drawn(jnp.asarray(leaf), seed_words(key, path, number), scale, index))
 
 
-def is_short(values):
-    """Whether numbers are a sign times 1, 1.125, ... 1.875 times a power of two."""
+def is_short(values, bits=5):
+    """Whether numbers are a sign times 1, 1 + 1/32, ... 1 + 31/32 times a power of two."""
     mantissa, _ = np.frexp(np.asarray(values, np.float64))
-    return bool(np.all((np.abs(mantissa) * 16) % 1 == 0))
+    return bool(np.all((np.abs(mantissa) * 2 ** (bits + 1)) % 1 == 0))
 
 
 POINT = np.random.default_rng(0).uniform(0.5, 2, size=(8, 16)) * np.random.default_rng(1).choice([-1, 1], (8, 16))
@@ -60,7 +60,22 @@ def test_a_direction_has_a_short_mantissa_and_both_signs(scale):
     assert is_short(v)
     assert np.any(v > 0)
     assert np.any(v < 0)
-    assert len(np.unique(np.abs(np.frexp(v)[0]))) == 8
+    assert len(np.unique(np.abs(np.frexp(v)[0]))) == 32
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float16, jnp.bfloat16, np.complex64])
+def test_a_direction_of_a_short_dtype_has_a_shorter_mantissa(dtype):
+    v = direction_of(POINT.astype(dtype))
+    for part in (np.real(v), np.imag(v)):
+        assert is_short(part, bits=3)
+        assert len(np.unique(np.abs(np.frexp(part.astype(np.float64))[0]))) in (1, 8)  # 1: no imaginary part
+
+
+def test_two_directions_seldom_move_two_components_alike():
+    """Else the swap of two derivatives would not be seen along them."""
+    v = np.stack([direction_of(np.ones(2000), number=number) for number in (0, 1)])
+    alike = np.mean(np.all(v[:, ::2] == v[:, 1::2], axis=0))
+    assert alike < 1 / 500  # 1/4096 by chance
 
 
 def test_a_direction_has_the_shape_and_dtype_of_its_leaf():
@@ -170,7 +185,7 @@ def test_directions_differ_by_path_and_number_and_key():
     for i, one in enumerate(seen):
         for other in seen[:i]:
             agreement = np.mean(one == other)
-            assert agreement < 0.25  # 1/16 by chance
+            assert agreement < 0.1  # 1/64 by chance
 
 
 def test_the_same_seed_draws_the_same_direction():

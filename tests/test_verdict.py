@@ -326,7 +326,7 @@ def test_weak_noise_coarsens_the_limit_but_not_the_verdict(size):
 def test_strong_noise_is_named():
     report = jgs.check_grad(hashed, (np.array(1.1), 0.1), grad=np.cos(1.1))
     assert outcome(report) == (Verdict.UNRESOLVED, Reason.NOISE)
-    assert report.findings[0].noise == pytest.approx(0.1 / np.sqrt(3), rel=2)
+    assert 0.3 < report.findings[0].noise / (0.1 / np.sqrt(3)) < 30  # with what large steps add to it
 
 
 def rounded(x):
@@ -450,11 +450,12 @@ def lopsided(params):
     return jnp.sum(jnp.sin(params["large"])) * 1e6 + jnp.sum(jnp.sin(params["small"])) * 1e-3
 
 
-def test_a_small_leaf_is_not_hidden_by_a_large_one():
+@pytest.mark.parametrize("key", [0, 5])
+def test_a_small_leaf_is_not_hidden_by_a_large_one(key):
     params = {"large": X, "small": X}
     gradient = {"large": 1e6 * np.cos(X), "small": 1e-3 * np.cos(X)}
-    right = jgs.check_grad(lopsided, (params,), grad=gradient)
-    wrong = jgs.check_grad(lopsided, (params,), grad=gradient | {"small": 1.1e-3 * np.cos(X)})
+    right = jgs.check_grad(lopsided, (params,), grad=gradient, key=key)
+    wrong = jgs.check_grad(lopsided, (params,), grad=gradient | {"small": 1.1e-3 * np.cos(X)}, key=key)
     assert right.verdict is not Verdict.WRONG
     assert verdicts(wrong) == {"['large']": "CORRECT", "['small']": "WRONG"}
 

@@ -34,6 +34,7 @@ WITH_UNITS = (  # results that carry the units of phi
     ),
 )
 OVERFLOW = 1e100  # phi, in units of its value at x, beyond which a step is not used: its square must be finite
+CLEAR = 10.0  # a slope is none of something that stands still from so many times its error bar on
 STILL = 30.0  # phi stands still where it moves by at most so many standard deviations of its noise
 
 
@@ -140,7 +141,8 @@ def _fit(sweep: Sweep) -> Fit:
     fine = prefer(rough, fine, rough.uncertainty < fine.uncertainty / ROUGH_GAIN)
     coarse_bar = np.where(np.isnan(upper[:, 0]), np.inf, coarse.uncertainty)
     trend = np.isfinite(coarse_bar) & (np.abs(coarse.value) > coarse_bar)
-    quantised = trend & still(sweep)
+    moves = np.isfinite(fine.uncertainty) & (np.abs(fine.value) > CLEAR * fine.uncertainty)
+    quantised = trend & still(sweep) & ~moves  # all stand still where a step moves phi by less than its rounding
     shape = truncation(h, half, lower, sweep.order)
     apart = np.abs(coarse.value - fine.value) > coarse_bar + fine.uncertainty
     level = np.nan_to_num(upper[:, -1])

@@ -25,7 +25,6 @@ from jaxgradsweep._verdict import Finding, judge
 from jaxgradsweep._wording import NOTES, Law, Reason, Verdict
 
 MORE_DIRECTIONS = 2  # further directions of each scale in a second look
-FEW = 8  # of two components a random direction moves both alike with a chance of 1/16, which leaves of so few show
 FAINT = 0.25  # derivatives along all directions of a leaf are smaller than this part of what is usual in 6 % of leaves
 ROUNDS = 3  # so many times more directions are drawn for them
 FARTHER = 3  # where a function raises at far points, so many steps are dropped at a time
@@ -119,16 +118,8 @@ class Instrument:
         return draw(self.subject.point.paths, leaves, scale, numbers, self.settings.key)
 
     def draw_first(self) -> Probes:
-        """The first directions of every leaf; more of those of a few components, unless their number was asked for.
-
-        Mistakes in two components are often equal or opposite, as where they are swapped. Where a function computes in
-        less precision inside, its steps look like slopes along some directions, and more of them would not agree.
-        """
-        count, sizes = self.settings.count, map(np.size, self.subject.point.moving)
-        free = self.settings.directions is None and not self.subject.traits.shorter
-        extra = MORE_DIRECTIONS if free else 0
-        each = [self.draw([i], LEAF, range(count + extra * (1 < size <= FEW))) for i, size in enumerate(sizes)]
-        return functools.reduce(Probes.join, each, self.draw([], LEAF, range(0)))
+        """The first directions of every leaf."""
+        return self.draw(list(range(len(self.subject.point.moving))), LEAF, range(self.settings.count))
 
     def measure(self, probes: Probes, steps: np.ndarray, what: str) -> Sweep:
         """A sweep; where the function raises at far points, without the steps that reach them."""
@@ -304,9 +295,12 @@ class Instrument:
 
     def look_outward(self, look: Look, leaves: list[int]) -> Look:
         """Larger steps, for leaves that no step inside could decide."""
-        rows = np.isin(look.probes.leaf, leaves)
+        rows, steps = np.isin(look.probes.leaf, leaves), step_grid(52, outward=True)
+        larger = steps[steps > look.sweep.steps[0]]  # the grids of short precisions begin above 1
+        if not len(larger):
+            return look
         try:
-            outer = self.measure(look.probes.rows(rows), step_grid(52, outward=True), "larger steps")
+            outer = self.measure(look.probes.rows(rows), larger, "larger steps")
         except Stopped:
             raise
         except Exception:  # the function raises at every larger step
@@ -340,8 +334,11 @@ def sweeps_word(law: Law, look: Look, floor: float) -> Consistency | None:
 
 
 def grid_for(subject: Subject, settings: Settings) -> np.ndarray:
-    """The steps asked for, or those that suit the precision."""
+    """The steps asked for, or those that suit the precision, also that inside: what it computes stands still below.
+
+    A slope that is read where a part of the function stands still lacks the derivative of that part.
+    """
     if settings.steps is not None:
         return check_steps(settings.steps)
-    steps = step_grid(subject.bits)
+    steps = step_grid(min(subject.bits, subject.traits.inner_bits))
     return steps[steps >= 2.0 ** -(subject.bits // 2)] if subject.claim.kind == "curvature" else steps

@@ -12,6 +12,7 @@ from jaxgradsweep._probe import BASIS, BASIS_LEAF, SCALES
 from jaxgradsweep._sweep import Segments, Sweep
 from jaxgradsweep._wording import Reason
 
+EDGE = 6  # so many of the smallest steps must stay in the domain of a function
 NEAR = 0.5  # relative steps up to here tell whether a function stands still
 ALONE = (SCALES[BASIS], SCALES[BASIS_LEAF])
 
@@ -60,6 +61,7 @@ def _weigh(sweep: Sweep, fit: Fit, criteria: Criteria) -> Weighing:
     hidden = np.where(fit.low_precision, fit.noise / (sweep.eps * np.maximum(fit.magnitude, np.finfo(float).tiny)), 1)
     rounding = criteria.rounding * np.clip(hidden, 1, 2.0**29)
     bound = fit.uncertainty + rounding * (np.nan_to_num(sweep.size, posinf=0) + fit.variation)
+    bound = np.maximum(bound, sweep.inner * fit.magnitude / (2 * fit.reach))  # a value that is rounded inside may rest
     scale = np.where(size > criteria.margin * bound, size, np.maximum(size, fit.variation))
     nothing = fit.still & (fit.noise_ratio < criteria.rounded)
     nothing &= (np.abs(fit.derivative) <= fit.uncertainty) | (np.isfinite(fit.derivative) & ~drifts(sweep))
@@ -72,7 +74,7 @@ def _weigh(sweep: Sweep, fit: Fit, criteria: Criteria) -> Weighing:
     opinion = np.where(hidden, Opinion.FOR, opinion)
     agrees = nothing & (opinion == Opinion.FOR)
     reason = [Reason.CONSTANT if constant else why for constant, why in zip(agrees, reason, strict=True)]
-    noisy = (fit.noise_ratio > criteria.rounded) & ~fit.low_precision
+    noisy = (fit.noise_ratio > criteria.rounded) & ~fit.low_precision & ~rounds_inside(sweep, fit, criteria)
     return Weighing(error, bound, scale, opinion, tuple(reason), noisy)
 
 
@@ -125,7 +127,8 @@ def _opinions(
     jump = np.abs(fit.jump) > np.maximum(fit.jump_uncertainty, 1e-9 * fit.magnitude)
     leap = (np.abs(fit.leap) > criteria.leap[0] * fit.leap_uncertainty) & ~fit.low_precision & ~fit.motionless
     leap &= np.abs(fit.leap) > criteria.leap[1] * sweep.eps * (fit.magnitude + fit.variation)
-    one_sided = ~np.isfinite(sweep.difference[:, -6:]).all(axis=1)
+    few = min(EDGE, len(sweep.steps) // 3)  # the grids of short precisions hold few small steps
+    one_sided = ~np.isfinite(sweep.difference[:, -few:]).all(axis=1)
     dense = np.all(
         [(p > criteria.dense[0]) & (p < criteria.dense[1]) for p in (fit.bend_order, fit.bend_order_beyond)], 0
     )
@@ -134,7 +137,8 @@ def _opinions(
     cusp &= fit.bend_size > criteria.least_kink * scale
     beyond_noise = fit.bend_size * sweep.steps[-1] > criteria.rounded * fit.noise  # what stays alike may be noise
     cusp &= (np.abs(fit.bend_order) > criteria.flat) | beyond_noise
-    unexplained = ~fits | ((fit.noise_ratio > criteria.rounded) & ~fit.low_precision)
+    rounds = fit.low_precision | rounds_inside(sweep, fit, criteria)
+    unexplained = ~fits | ((fit.noise_ratio > criteria.rounded) & ~rounds)
     singular = cusp | (unexplained & (fit.growth > criteria.flat) & (fit.growth < criteria.steep))
     nothing_but_noise = (fit.noise_ratio > criteria.rounded) & ~fit.low_precision
     nothing_but_noise &= np.abs(fit.derivative) < criteria.margin * fit.uncertainty
@@ -201,6 +205,11 @@ def _first(rules: list[tuple[np.ndarray, Opinion, Reason | list[Reason]]]) -> tu
     opinion = np.array([rules[rule][1] for rule in which], int)
     reasons = [rules[rule][2] for rule in which]
     return opinion, [why[i] if isinstance(why, list) else why for i, why in enumerate(reasons)]
+
+
+def rounds_inside(sweep: Sweep, fit: Fit, criteria: Criteria) -> np.ndarray:
+    """Whether the noise is what the lower precision that the function is known to compute in inside may give."""
+    return fit.noise < criteria.drowned * sweep.inner * fit.magnitude
 
 
 def lost_inside(sweep: Sweep, fit: Fit, criteria: Criteria) -> np.ndarray:
@@ -299,8 +308,8 @@ def _together(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Whether the identity finds the sweep's discrepancy again, and what all directions of a leaf then say together."""
     error, bound = finest
-    apart = np.abs(error - weighing.error) - weighing.bound - bound
-    same = apart <= 0
+    apart = np.abs(error - weighing.error)
+    same = apart <= weighing.bound + bound
     # An error of the claim changes along the segment.
     agrees = (apart <= criteria.alike * np.abs(weighing.error)) & (
         criteria.tells * bound < by_group(sweep, np.nan_to_num(weighing.error))

@@ -18,9 +18,11 @@ LEAF, COMPONENT = 0, 1  # scale of a random direction: the leaf's, or each compo
 MAX_STEPS = 80  # longest grid: a multiple of every chunk of steps that is evaluated at once
 BASIS, BASIS_LEAF = 2, 3  # one component alone, at its own scale or at the leaf's
 SKIPPED, COARSE = 3, 16  # of the grid's steps, from the largest: those left out at first, and those tried
+LONG = 52  # bits of mantissa of what has room for directions with more than three
 ALONE = 1.375  # of which it moves by so much: far points of round numbers are often kinks or poles
 MOST_COMPONENTS = 32  # leaves of at most so many are looked at component by component where kinks hide the answer,
 SOME_COMPONENTS = 8  # and larger ones at so many of them
+HALF = 1 << 15  # the random bit of a component that tells in which half it is
 PART, REST = 4, 5  # a random half of the components of the direction at the leaf's scale, and the other half
 ALL = (0, 1, 1, 1)  # a span of all components
 EVERY_OUTPUT = (-1, *ALL)
@@ -134,9 +136,9 @@ def step_grid(bits: int, *, outward: bool = False) -> np.ndarray:
     """Powers of two from 1/2 down to where numbers of so many bits resolve no more; with `outward`, those above.
 
     A step of 1/2 changes the sign of no component that sets the leaf's scale: beyond lie poles, edges of the domain and
-    loops that never end. With 52 bits the grid ends at 2^-40, with 23 at 2^-20: a direction has a mantissa of three
-    bits, and components larger than the leaf's RMS need some. Short precisions start above 1, since they have too few
-    steps below.
+    loops that never end. With 52 bits the grid ends at 2^-40, with 23 at 2^-20: a direction has a mantissa of five bits
+    in the one and three in the other, and components larger than the leaf's RMS need some. Short precisions start
+    above 1, since they have too few steps below.
     """
     if outward:
         return np.exp2(np.arange(12.0, -1.0, -1))
@@ -154,9 +156,14 @@ def coarse_part(steps: np.ndarray) -> slice:
 
 
 def short_mantissa(bits: jax.Array) -> jax.Array:
-    """Random sign times 1, 1.125, ... 1.875 from one random byte each."""
-    value = 1 + (bits & 7).astype(jnp.float32) / 8
-    return jnp.where(bits & 8, -value, value)
+    """Random sign times 1, 1 + 1/32, ... 1 + 31/32 from six random bits each."""
+    value = 1 + (bits & 31).astype(jnp.float32) / 32
+    return jnp.where(bits & 32, -value, value)
+
+
+def shorter_mantissa(value: jax.Array) -> jax.Array:
+    """The same with a mantissa of three bits."""
+    return jnp.trunc(8 * value) / 8
 
 
 def power_of_two_near(size: jax.Array) -> jax.Array:
@@ -203,9 +210,10 @@ class Pattern:
         """The tangent of one leaf, of its own dtype; zero unless it counts."""
         whole = self.real.shape == leaf.shape  # drawn for this leaf alone
         part = ... if whole else slice(start, start + leaf.size)
-        value: Any = self.real[part]
+        suited = (lambda x: x) if jnp.finfo(leaf.dtype).nmant >= LONG else shorter_mantissa
+        value: Any = suited(self.real[part])
         if jnp.issubdtype(leaf.dtype, jnp.complexfloating):
-            value = value + 1j * self.imaginary[part]
+            value = value + 1j * suited(self.imaginary[part])
         scale = jnp.where(self.by_component, own_scales(leaf, overall), overall)
         return jnp.where(counts, scale * value.reshape(leaf.shape), 0).astype(leaf.dtype)
 
@@ -217,14 +225,14 @@ def pattern(
 
     `size` is that of the leaf of which one component moves alone.
     """
-    random = random_bytes(seed, count)
+    random = random_words(seed, count)
 
     def several() -> tuple[jax.Array, jax.Array]:
-        half = (random & 128) > 0
+        half = (random & HALF) > 0
         kept = ((scale != PART) | half) & ((scale != REST) | ~half)
         if span is not None:
             kept = kept & inside(count, span)
-        return short_mantissa(random) * kept, short_mantissa(random >> 4) * kept
+        return short_mantissa(random) * kept, short_mantissa(random >> 6) * kept
 
     def one() -> tuple[jax.Array, jax.Array]:
         only = jnp.where(jnp.arange(count) == index % size, ALONE, 0).astype(jnp.float32)
@@ -238,23 +246,23 @@ def pattern(
 
 def pattern_of(leaf: jax.Array, seed: jax.Array, scale: jax.Array, index: Any, span: Any) -> Pattern:
     """The pattern of a leaf that is spread over devices, drawn in its shape: each device draws its own part."""
-    random = jax.random.bits(jax.random.wrap_key_data(seed[:2], impl="threefry2x32"), leaf.shape, jnp.uint8)
+    random = jax.random.bits(jax.random.wrap_key_data(seed[:2], impl="threefry2x32"), leaf.shape, jnp.uint16)
     strides = np.cumprod([1, *leaf.shape[:0:-1]])[::-1].tolist()
     axes = range(leaf.ndim)
     parts = [s * jax.lax.broadcasted_iota(jnp.int32, leaf.shape, a) for a, s in zip(axes, strides, strict=True)]
     place = sum(parts, start=jnp.zeros(leaf.shape, jnp.int32))
-    half, within = (random & 128) > 0, places_inside(place, span)
+    half, within = (random & HALF) > 0, places_inside(place, span)
     kept = ((scale != PART) | half) & ((scale != REST) | ~half) & within
     only = jnp.where(place == index % leaf.size, ALONE, 0).astype(jnp.float32)
     alone = (scale == BASIS) | (scale == BASIS_LEAF)
     real = jnp.where(alone, only * (index < leaf.size), short_mantissa(random) * kept)
-    imaginary = jnp.where(alone, only * (index >= leaf.size), short_mantissa(random >> 4) * kept)
+    imaginary = jnp.where(alone, only * (index >= leaf.size), short_mantissa(random >> 6) * kept)
     return Pattern(real, imaginary, (scale == COMPONENT) | (scale == BASIS))
 
 
-def random_bytes(seed: jax.Array, count: int) -> jax.Array:
-    """`count` random bytes. The generator compiles ten times faster than threefry and its prefix does not change."""
-    return jax.random.bits(jax.random.wrap_key_data(seed, impl="rbg"), (count,), jnp.uint8)
+def random_words(seed: jax.Array, count: int) -> jax.Array:
+    """`count` words of 16 random bits. The generator compiles ten times faster than threefry; its prefix stays."""
+    return jax.random.bits(jax.random.wrap_key_data(seed, impl="rbg"), (count,), jnp.uint16)
 
 
 def cotangents(
@@ -267,14 +275,14 @@ def cotangents(
     """
     if len(outputs) == 1 and outputs[0].shape == () and not jnp.iscomplexobj(outputs[0]):
         return [jnp.ones((), wide_dtype())]
-    random = random_bytes(seed[::-1], sum(y.size for y in outputs))
+    random = random_words(seed[::-1], sum(y.size for y in outputs))
     found, start = [], 0
     for number, y in enumerate(outputs):
         bits = random[start : start + y.size].reshape(y.shape)
         start += y.size
         value = short_mantissa(bits).astype(wide_dtype())
         if jnp.iscomplexobj(y):
-            value = value + 1j * short_mantissa(bits >> 4)
+            value = value + 1j * short_mantissa(bits >> 6)
         size = jnp.abs(y).astype(wide_dtype())
         overall = power_of_two_near(1.3 * root_mean_square(size))
         own = jnp.where(size > 0, power_of_two_near(1.3 * size), overall)

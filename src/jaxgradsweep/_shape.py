@@ -86,7 +86,8 @@ def bend_orders(steps: np.ndarray, bend: np.ndarray, second: np.ndarray, noise: 
     And over the larger half of them, C / h at the smallest, and whether that is the smallest step of all. There C must
     stand above the noise as well as the sum of its sizes: the roundings of many outputs cancel in the one, and add up
     in the other. If it is the smallest, and the exponent changes from step to step, it is no larger than that of the
-    largest C over many steps: what oscillates with the logarithm of h, as h sin(log h) does, has any over a few.
+    largest C over many steps: what oscillates with the logarithm of h, as h sin(log h) does, has any over a few. A
+    small one is then taken for none: F(x) itself may be rounded unlike F close by, and all C are off by as much.
     """
     above = bend > 20 * noise
     last = above.shape[1] - 1 - np.argmax(above[:, ::-1], axis=1)
@@ -104,6 +105,7 @@ def bend_orders(steps: np.ndarray, bend: np.ndarray, second: np.ndarray, noise: 
         trend = (far.max(axis=1) - near.max(axis=1)) / apart
         unsteady = slopes[:, -2] - slopes[:, 1] > UNSTEADY
         order = np.where(at_once & unsteady & (trend < order), trend, order)
+        order = np.where(at_once & unsteady & (np.abs(order) < UNSTEADY), 0, order)  # no power, and none to be seen
     return {
         "bend_order": np.where(seen, order, np.nan),
         "bend_order_beyond": np.where(seen, (logarithm[:, -1] - logarithm[:, 3]) / 3, np.nan),

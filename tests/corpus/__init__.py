@@ -23,6 +23,7 @@ MODULES = (
     "models",
     "fresh",
     "found",
+    "inside",
     "more_garbow_hillstrom",
     "step_size",
     "planted",

@@ -15,7 +15,15 @@ def offset_by(size):
     return lambda x: size + jnp.sum(jnp.sin(x))
 
 
-@CASES.case("found.constant_hides_sign", FAMILY, kind="noise", dtypes=(F32,), reasons=frozenset({"ROUNDOFF"}))
+@CASES.case(
+    "found.constant_hides_sign",
+    FAMILY,
+    kind="wrong",
+    dtypes=(F32,),
+    undecidable=(F32,),
+    reasons=frozenset({"ROUNDOFF"}),
+    cause="sign",
+)
 def _(dtype):
     count = 200_000
     constant = 0.5 * count * np.log(2e4 * np.pi)
