@@ -66,18 +66,26 @@ class Look:
     def faint(self) -> list[int]:
         """Leaves whose terms nearly cancel along all directions that they move along at their own scale.
 
-        An error in proportion to the gradient would cancel as well: the directions are nearly orthogonal to it.
+        An error in proportion to the gradient would cancel as well: the directions are nearly orthogonal to it. So may
+        they be where nothing is claimed, and nothing seen but what is even in the step.
         """
         told, found = np.maximum(np.abs(self.sweep.claimed), np.abs(self.fit.derivative)), []
         for leaf in np.unique(self.probes.leaf):
             rows = (self.probes.leaf == leaf) & (self.probes.scale == LEAF)
             unit = np.max(self.sweep.size[rows])  # squares of 1e200 and 1e-200 have no place
+            if unit == 0 and self.bends_only(rows):
+                found.append(int(leaf))
             if not 0 < unit < np.inf:
                 continue
             length, usual = (np.linalg.norm(values[rows] / unit) for values in (told, self.sweep.size))
             if length < FAINT * usual:
                 found.append(int(leaf))
         return found
+
+    def bends_only(self, rows: np.ndarray) -> bool:
+        """Whether phi moves along some probes, but has no slope along any."""
+        sloping = np.abs(self.fit.derivative[rows]) > self.criteria.margin * self.fit.uncertainty[rows]
+        return not self.fit.still[rows].all() and not sloping.any()
 
     def is_clear(self, subject: Subject) -> bool:
         """Whether every leaf is right, and that to a finer detection limit than any tolerance that is measured."""
