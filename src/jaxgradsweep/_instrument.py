@@ -348,5 +348,6 @@ def grid_for(subject: Subject, settings: Settings) -> np.ndarray:
     """
     if settings.steps is not None:
         return check_steps(settings.steps)
-    steps = step_grid(min(subject.bits, subject.traits.inner_bits))
-    return steps[steps >= 2.0 ** -(subject.bits // 2)] if subject.claim.kind == "curvature" else steps
+    bits = min(subject.bits, subject.traits.inner_bits)
+    steps = step_grid(bits)
+    return steps[steps >= 2.0 ** -(bits // 2)] if subject.claim.kind == "curvature" else steps
