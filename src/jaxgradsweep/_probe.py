@@ -18,7 +18,6 @@ LEAF, COMPONENT = 0, 1  # scale of a random direction: the leaf's, or each compo
 MAX_STEPS = 80  # longest grid: a multiple of every chunk of steps that is evaluated at once
 BASIS, BASIS_LEAF = 2, 3  # one component alone, at its own scale or at the leaf's
 SKIPPED, COARSE = 3, 16  # of the grid's steps, from the largest: those left out at first, and those tried
-LONG = 52  # bits of mantissa of what has room for directions with more than three
 ALONE = 1.375  # of which it moves by so much: far points of round numbers are often kinks or poles
 MOST_COMPONENTS = 32  # leaves of at most so many are looked at component by component where kinks hide the answer,
 SOME_COMPONENTS = 8  # and larger ones at so many of them
@@ -136,9 +135,9 @@ def step_grid(bits: int, *, outward: bool = False) -> np.ndarray:
     """Powers of two from 1/2 down to where numbers of so many bits resolve no more; with `outward`, those above.
 
     A step of 1/2 changes the sign of no component that sets the leaf's scale: beyond lie poles, edges of the domain and
-    loops that never end. With 52 bits the grid ends at 2^-40, with 23 at 2^-20: a direction has a mantissa of five bits
-    in the one and three in the other, and components larger than the leaf's RMS need some. Short precisions start
-    above 1, since they have too few steps below.
+    loops that never end. With 52 bits the grid ends at 2^-40: a direction has a mantissa of five bits, and components
+    larger than the leaf's RMS need some. With 23 it ends at 2^-20, where `x + h v` is rounded by a few percent of h, as
+    its values are. Short precisions start above 1, since they have too few steps below.
     """
     if outward:
         return np.exp2(np.arange(12.0, -1.0, -1))
@@ -159,11 +158,6 @@ def short_mantissa(bits: jax.Array) -> jax.Array:
     """Random sign times 1, 1 + 1/32, ... 1 + 31/32 from six random bits each."""
     value = 1 + (bits & 31).astype(jnp.float32) / 32
     return jnp.where(bits & 32, -value, value)
-
-
-def shorter_mantissa(value: jax.Array) -> jax.Array:
-    """The same with a mantissa of three bits."""
-    return jnp.trunc(8 * value) / 8
 
 
 def power_of_two_near(size: jax.Array) -> jax.Array:
@@ -210,10 +204,9 @@ class Pattern:
         """The tangent of one leaf, of its own dtype; zero unless it counts."""
         whole = self.real.shape == leaf.shape  # drawn for this leaf alone
         part = ... if whole else slice(start, start + leaf.size)
-        suited = (lambda x: x) if jnp.finfo(leaf.dtype).nmant >= LONG else shorter_mantissa
-        value: Any = suited(self.real[part])
+        value: Any = self.real[part]
         if jnp.issubdtype(leaf.dtype, jnp.complexfloating):
-            value = value + 1j * suited(self.imaginary[part])
+            value = value + 1j * self.imaginary[part]
         scale = jnp.where(self.by_component, own_scales(leaf, overall), overall)
         return jnp.where(counts, scale * value.reshape(leaf.shape), 0).astype(leaf.dtype)
 
