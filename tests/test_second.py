@@ -50,7 +50,7 @@ def test_a_product_that_is_slightly_off_is_wrong(via, size):
 
     report = jgs.check_hvp(energy, (PARAMS,), hvp=slightly, via=via)
     assert report.verdict is Verdict.WRONG
-    assert abs(report.findings[0].error) == pytest.approx(size, rel=1)
+    assert 0.2 < abs(report.findings[0].error) / size < 5  # along one direction
     assert "estimate_grad" not in str(report)
 
 

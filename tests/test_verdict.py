@@ -160,6 +160,12 @@ def test_a_component_at_its_kink_is_named_and_no_other_is_accused():
     assert "component [3] is at a kink" in report.findings[0].advice
 
 
+@pytest.mark.parametrize(("size", "words"), [(3, "all 3 components are"), (40, "all 8 components that were tried are")])
+def test_components_that_are_all_at_their_kinks_are_not_listed(size, words):
+    report = jgs.check_grad(lambda x: jnp.sum(jnp.abs(x)), (np.zeros(size),))
+    assert f"{words} at a kink" in report.findings[0].advice
+
+
 def test_a_claim_known_at_the_point_only_is_not_refuted_by_a_single_component():
     """|u - v| - |u + v| is flat along u and along v, yet has the subgradient (2, 0) at u = v = 0."""
 

@@ -26,6 +26,7 @@ from jaxgradsweep._wording import NOTES, Law, Reason, Verdict
 
 MORE_DIRECTIONS = 2  # further directions of each scale in a second look
 FAINT = 0.25  # derivatives along all directions of a leaf are smaller than this part of what is usual in 6 % of leaves
+SMOOTHLY = 0.5  # second differences of a smooth function grow with the square of h, to within this in the exponent
 ROUNDS = 3  # so many times more directions are drawn for them
 FARTHER = 3  # where a function raises at far points, so many steps are dropped at a time
 SMOOTH = (Reason.CONVERGES, Reason.EXACT)
@@ -83,9 +84,9 @@ class Look:
         return found
 
     def bends_only(self, rows: np.ndarray) -> bool:
-        """Whether phi moves along some probes, but has no slope along any."""
+        """Whether phi bends along some probes, as smooth functions do, but has no slope along any."""
         sloping = np.abs(self.fit.derivative[rows]) > self.criteria.margin * self.fit.uncertainty[rows]
-        return not self.fit.still[rows].all() and not sloping.any()
+        return bool(np.any(np.abs(self.fit.bend_order[rows] - 2) < SMOOTHLY)) and not sloping.any()
 
     def is_clear(self, subject: Subject) -> bool:
         """Whether every leaf is right, and that to a finer detection limit than any tolerance that is measured."""

@@ -135,8 +135,9 @@ def _opinions(
     # Where a derivative exists, C(h) / h falls to zero. Central differences do not see what is even in h.
     cusp = fit.bends_at_once & (fit.bend_order < 1 + criteria.kinked) & ~fit.motionless
     cusp &= fit.bend_size > criteria.least_kink * scale
-    beyond_noise = fit.bend_size * sweep.steps[-1] > criteria.rounded * fit.noise  # what stays alike may be noise
-    cusp &= (np.abs(fit.bend_order) > criteria.flat) | beyond_noise
+    last = fit.noise * (fit.reach / sweep.steps[-1]) ** (sweep.order - 1)  # the noise of the smallest step
+    beyond_noise = fit.bend_size * sweep.steps[-1] > criteria.rounded * last  # what stays alike may be noise
+    cusp &= (fit.bend_order > criteria.flat) | beyond_noise
     rounds = fit.low_precision | rounds_inside(sweep, fit, criteria)
     unexplained = ~fits | ((fit.noise_ratio > criteria.rounded) & ~rounds)
     singular = cusp | (unexplained & (fit.growth > criteria.flat) & (fit.growth < criteria.steep))

@@ -341,11 +341,14 @@ def _alone(
     kinked = list(dict.fromkeys(named(i) for i in components if weighing.reason[i] is Reason.KINK))
     found: dict[str, float | str] = {"component": named(row)} if row in components else {}
     if kinked:
+        tried = " that were tried" if len(places) < size else ""
         more = f" and {len(kinked) - MOST_KINKS} more" if len(kinked) > MOST_KINKS else ""
-        more += f" of {len(places)} that were tried" if len(places) < size else ""
+        more += f" of {len(places)}{tried}" if tried else ""
         subject = (
             f"components {', '.join(kinked[:MOST_KINKS])}{more} are" if len(kinked) > 1 else f"component {kinked[0]} is"
         )
+        if len(kinked) == len(set(places.tolist())) > 1:
+            subject = f"all {len(kinked)} components{tried} are"
         found["kinked"] = f"{subject} at a kink"
     return found
 
