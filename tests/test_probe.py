@@ -39,7 +39,7 @@ cotangents_of = jax.jit(cotangents)
 def direction_of(leaf, scale=LEAF, *, index=0, number=0, key=0, path="w", x64=True):
     """One direction for a leaf, as a NumPy array."""
     with jax.enable_x64(x64):
-        return np.array(drawn(jnp.asarray(leaf), seed_words(key, path, number), scale, index))
+        return np.array(drawn(jnp.asarray(leaf), seed_words(key, f"{path}/{number}"), scale, index))
 
 
 def is_short(values):
@@ -75,6 +75,26 @@ def test_two_directions_seldom_move_two_components_alike():
     v = np.stack([direction_of(np.ones(2000), number=number) for number in (0, 1)])
     alike = np.mean(np.all(v[:, ::2] == v[:, 1::2], axis=0))
     assert alike < 1 / 500  # 1/4096 by chance
+
+
+@pytest.mark.parametrize("scale", [LEAF, COMPONENT])
+@pytest.mark.parametrize("size", [2, 5, 8])
+def test_no_error_in_two_components_of_a_small_leaf_is_orthogonal_to_both_directions(size, scale):
+    few, pairs = np.ones(size), np.triu_indices(size, 1)
+    for key in range(100):
+        probes = draw(("w",), [size], [0], scale, range(2), key)
+        v, w = (np.array(drawn(jnp.asarray(few), seed, scale, 0), float) for seed in probes.seed)
+        assert np.min(np.abs(np.outer(v, w) - np.outer(w, v))[pairs]) >= 2**-6
+
+
+def test_directions_are_drawn_again_only_where_they_move_two_components_in_proportion():
+    again = 0
+    for key in range(100):
+        seeds = draw(("w",), [8], [0], LEAF, range(3), key).seed
+        first = [seed_words(key, f"w/leaf/{number}") for number in range(3)]
+        np.testing.assert_array_equal(seeds[[0, 2]], [first[0], first[2]])
+        again += not np.array_equal(seeds[1], first[1])
+    assert 5 < again < 40
 
 
 def test_a_direction_has_the_shape_and_dtype_of_its_leaf():
@@ -192,14 +212,14 @@ def test_the_same_seed_draws_the_same_direction():
 
 
 def test_adding_a_leaf_re_rolls_no_other():
-    few = draw(("['b']", "['c']"), [0, 1], LEAF, range(2), key=0)
-    more = draw(("['a']", "['b']", "['c']"), [0, 1, 2], LEAF, range(2), key=0)
+    few = draw(("['b']", "['c']"), [4, 9], [0, 1], LEAF, range(2), key=0)
+    more = draw(("['a']", "['b']", "['c']"), [3, 4, 9], [0, 1, 2], LEAF, range(2), key=0)
     np.testing.assert_array_equal(few.seed, more.seed[2:])
 
 
 def test_a_larger_leaf_beside_it_leaves_the_direction_of_a_leaf_alone():
     small, large = jnp.ones(3), jnp.ones(1000)
-    words = seed_words(0, "small", 0)
+    words = seed_words(0, "small/0")
     alone = tangent_of([small], 0, LEAF, 0, words)[0]
     beside = tangent_of([large, small], 1, LEAF, 0, words)
     np.testing.assert_array_equal(alone, beside[1])
@@ -220,13 +240,13 @@ def test_a_check_claims_the_same_of_a_leaf_when_another_joins():
 
 
 def test_a_probe_moves_its_own_leaf_only():
-    found = tangent_of([jnp.ones(3), jnp.ones(2)], 1, LEAF, 0, seed_words(0, "x", 0))
+    found = tangent_of([jnp.ones(3), jnp.ones(2)], 1, LEAF, 0, seed_words(0, "x/0"))
     assert not np.any(found[0])
     assert np.all(found[1] != 0)
 
 
 def test_rows_of_probes_stay_together():
-    probes = draw(("a", "b"), [0, 1], COMPONENT, range(3), key=0)
+    probes = draw(("a", "b"), [20, 30], [0, 1], COMPONENT, range(3), key=0)
     assert isinstance(probes, Probes)
     assert list(probes.leaf) == [0, 0, 0, 1, 1, 1]
     np.testing.assert_array_equal(probes.rows(slice(4, 5)).seed, probes.seed[4:5])
@@ -236,13 +256,13 @@ def test_rows_of_probes_stay_together():
 
 
 def test_a_lone_real_number_has_the_cotangent_one():
-    assert cotangents([jnp.float32(7)], seed_words(0, "x", 0), LEAF) == [1]
+    assert cotangents([jnp.float32(7)], seed_words(0, "x/0"), LEAF) == [1]
 
 
 @pytest.mark.parametrize("size", [1e-30, 1.0, 1e30])
 def test_cotangents_weigh_every_output_by_about_one_over_its_size(size):
     outputs = [jnp.full(50, size, jnp.float32), jnp.full((3, 4), -size, jnp.float32)]
-    for y, u in zip(outputs, cotangents_of(outputs, seed_words(0, "x", 0), LEAF), strict=True):
+    for y, u in zip(outputs, cotangents_of(outputs, seed_words(0, "x/0"), LEAF), strict=True):
         weight = np.abs(np.asarray(u, np.float64) * np.asarray(y, np.float64))
         assert u.shape == y.shape
         assert np.all((weight > 0.2) & (weight < 8))
@@ -250,12 +270,12 @@ def test_cotangents_weigh_every_output_by_about_one_over_its_size(size):
 
 def test_cotangents_of_different_probes_differ():
     outputs = [jnp.ones(50)]
-    one, two = (cotangents_of(outputs, seed_words(0, "x", number), LEAF)[0] for number in (0, 1))
+    one, two = (cotangents_of(outputs, seed_words(0, f"x/{number}"), LEAF)[0] for number in (0, 1))
     assert np.mean(np.asarray(one) == np.asarray(two)) < 0.3
 
 
 def test_a_complex_output_has_a_complex_cotangent():
-    u = np.asarray(cotangents_of([jnp.ones(20, jnp.complex64)], seed_words(0, "x", 0), LEAF)[0])
+    u = np.asarray(cotangents_of([jnp.ones(20, jnp.complex64)], seed_words(0, "x/0"), LEAF)[0])
     assert np.all(u.real != 0)
     assert np.all(u.imag != 0)
 

@@ -8,6 +8,7 @@ import pytest
 import jaxgradsweep as jgs
 from helpers import layers, layers_gradient, layers_point, off_by, smooth, smooth_gradient
 from jaxgradsweep import Reason, Verdict
+from jaxgradsweep._probe import step_grid
 
 X = np.array([0.3, 0.8, 1.2])
 PARAMS, INPUTS = layers_point()
@@ -330,9 +331,9 @@ def test_weak_noise_coarsens_the_limit_but_not_the_verdict(size):
 
 
 def test_strong_noise_is_named():
-    report = jgs.check_grad(hashed, (np.array(1.1), 0.1), grad=np.cos(1.1))
+    report = jgs.check_grad(hashed, (np.array(1.1), 0.1), grad=np.cos(1.1), steps=step_grid(52))
     assert outcome(report) == (Verdict.UNRESOLVED, Reason.NOISE)
-    assert 0.3 < report.findings[0].noise / (0.1 / np.sqrt(3)) < 30  # with what large steps add to it
+    assert 1 / 3 < report.findings[0].noise / (0.1 / np.sqrt(3)) < 3
 
 
 def rounded(x):

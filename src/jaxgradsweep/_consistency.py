@@ -114,7 +114,7 @@ def consistency(
     Returns:
         One record for each identity that could be evaluated and is finite.
     """
-    seeds = np.stack([seed_words(key, "consistency", i) for i in range(4 * DRAWS)]).reshape(DRAWS, 4, 4)
+    seeds = np.stack([seed_words(key, f"consistency/{i}") for i in range(4 * DRAWS)]).reshape(DRAWS, 4, 4)
     offsets = np.array(ASIDE) * 2.0 ** -np.ceil(0.75 * bits)
     found: dict[Law, Any] = {}
     for chosen in (tuple(laws), tuple(law for law in laws if law is not Law.ADJOINT)):

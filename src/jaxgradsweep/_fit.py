@@ -11,6 +11,7 @@ import dataclasses
 import numpy as np
 
 from jaxgradsweep._noise import noise_levels, still, systematic
+from jaxgradsweep._probe import step_grid
 from jaxgradsweep._shape import CAUTION, bend_orders, growth, jump_near, smallest_steps, truncation, variation
 from jaxgradsweep._sweep import PER_STEP, Sweep
 from jaxgradsweep._window import bank, extrapolate, prefer
@@ -113,14 +114,35 @@ class Fit:
 
 
 def fit(sweep: Sweep) -> Fit:
-    """Fit every probe of a sweep, in units in which phi is about 1: squares of 1e200 and 1e-200 have no place."""
+    """Fit every probe of a sweep, in units in which phi is about 1: squares of 1e200 and 1e-200 have no place.
+
+    Where the function is known to compute in less precision inside, each probe is fitted to the steps that suit that
+    precision as well. Many roundings average out over smaller steps; a single one makes a part of phi rest there.
+    """
     with np.errstate(all="ignore"):
         tail = np.abs(np.nan_to_num(np.concatenate([sweep.difference, sweep.forward], axis=1)[:, -6:]))
         size = np.maximum(magnitude(sweep), tail.max(axis=1, initial=0))
         unit = np.where((size > 0) & np.isfinite(size), np.exp2(np.floor(np.log2(np.where(size > 0, size, 1)))), 1)
-        scaled = {name: getattr(sweep, name) / unit[:, None] for name in PER_STEP}
-        found = _fit(dataclasses.replace(sweep, **scaled))
+        scaled = dataclasses.replace(sweep, **{name: getattr(sweep, name) / unit[:, None] for name in PER_STEP})
+        found = _fit(scaled)
+        if sweep.inner:
+            long = sweep.steps >= step_grid(round(-np.log2(sweep.inner)))[-1]
+            over_long = _fit(dataclasses.replace(scaled, steps=sweep.steps[long], **columns(scaled, long)))
+            finer = over_long.uncertainty + rest(scaled, over_long) < found.uncertainty + rest(scaled, found)
+            finer |= found.low_precision & np.isfinite(over_long.uncertainty)
+            chosen = {name: np.where(finer, values, vars(found)[name]) for name, values in vars(over_long).items()}
+            found = Fit(**chosen)
         return dataclasses.replace(found, **{name: getattr(found, name) * unit for name in WITH_UNITS})
+
+
+def columns(sweep: Sweep, chosen: np.ndarray) -> dict[str, np.ndarray]:
+    """What was measured at some steps."""
+    return {name: getattr(sweep, name)[:, chosen] for name in PER_STEP}
+
+
+def rest(sweep: Sweep, fit: Fit) -> np.ndarray:
+    """The slope of what may stand still over all trusted steps, since it is rounded inside: half a spacing each way."""
+    return sweep.resting * fit.magnitude / (2 * fit.reach)
 
 
 def _fit(sweep: Sweep) -> Fit:

@@ -290,6 +290,7 @@ def as_sweep(subject: Subject, rows: dict[str, Any], steps: np.ndarray) -> Sweep
         rounds=subject.traits.rounds,
         shorter=subject.traits.shorter,
         inner=subject.inner,
+        resting=subject.resting,
         **rows,
     )
 

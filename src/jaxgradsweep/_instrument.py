@@ -124,7 +124,8 @@ class Instrument:
         return self.runner.notes
 
     def draw(self, leaves: list[int], scale: int, numbers: range) -> Probes:
-        return draw(self.subject.point.paths, leaves, scale, numbers, self.settings.key)
+        point = self.subject.point
+        return draw(point.paths, [np.size(x) for x in point.moving], leaves, scale, numbers, self.settings.key)
 
     def draw_first(self) -> Probes:
         """The first directions of every leaf."""
@@ -343,12 +344,9 @@ def sweeps_word(law: Law, look: Look, floor: float) -> Consistency | None:
 
 
 def grid_for(subject: Subject, settings: Settings) -> np.ndarray:
-    """The steps asked for, or those that suit the precision, also that inside: what it computes stands still below.
-
-    A slope that is read where a part of the function stands still lacks the derivative of that part.
-    """
+    """The steps asked for, or those that suit the precision, and that inside: short ones begin above 1."""
     if settings.steps is not None:
         return check_steps(settings.steps)
-    bits = min(subject.bits, subject.traits.inner_bits)
-    steps = step_grid(bits)
-    return steps[steps >= 2.0 ** -(bits // 2)] if subject.claim.kind == "curvature" else steps
+    inner = step_grid(min(subject.bits, subject.traits.inner_bits))
+    steps = np.union1d(step_grid(subject.bits), inner)[::-1]
+    return steps[steps >= 2.0 ** -(subject.bits // 2)] if subject.claim.kind == "curvature" else steps

@@ -6,7 +6,7 @@ import enum
 import numpy as np
 
 from jaxgradsweep._criteria import Criteria
-from jaxgradsweep._fit import Fit
+from jaxgradsweep._fit import Fit, rest
 from jaxgradsweep._noise import drifts
 from jaxgradsweep._probe import BASIS, BASIS_LEAF, SCALES
 from jaxgradsweep._sweep import Segments, Sweep
@@ -61,7 +61,7 @@ def _weigh(sweep: Sweep, fit: Fit, criteria: Criteria) -> Weighing:
     hidden = np.where(fit.low_precision, fit.noise / (sweep.eps * np.maximum(fit.magnitude, np.finfo(float).tiny)), 1)
     rounding = criteria.rounding * np.clip(hidden, 1, 2.0**29)
     bound = fit.uncertainty + rounding * (np.nan_to_num(sweep.size, posinf=0) + fit.variation)
-    bound = np.maximum(bound, sweep.inner * fit.magnitude / (2 * fit.reach))  # a value that is rounded inside may rest
+    bound = np.maximum(bound, rest(sweep, fit))
     scale = np.where(size > criteria.margin * bound, size, np.maximum(size, fit.variation))
     nothing = fit.still & (fit.noise_ratio < criteria.rounded)
     nothing &= (np.abs(fit.derivative) <= fit.uncertainty) | (np.isfinite(fit.derivative) & ~drifts(sweep))
@@ -226,10 +226,10 @@ def explained(sweep: Sweep, fit: Fit) -> np.ndarray:
     So does the derivative of what a loose iteration approximates: between two jumps the slope is another, over many it
     is the claimed one. A single jump beside the measured slope must not explain it already.
     """
-    rest = np.abs(sweep.difference / 2 - sweep.claimed[:, None] * sweep.steps)
-    beyond = (sweep.steps[None] > fit.jump_distance[:, None]) & np.isfinite(rest)
+    left = np.abs(sweep.difference / 2 - sweep.claimed[:, None] * sweep.steps)
+    beyond = (sweep.steps[None] > fit.jump_distance[:, None]) & np.isfinite(left)
     alone = np.abs(sweep.difference / 2 - fit.derivative[:, None] * sweep.steps) > 0.75 * fit.jump_size[:, None]
-    return np.all((rest <= 2 * fit.jump_size[:, None]) | ~beyond, axis=1) & np.any(alone & beyond, axis=1)
+    return np.all((left <= 2 * fit.jump_size[:, None]) | ~beyond, axis=1) & np.any(alone & beyond, axis=1)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -241,7 +241,8 @@ class Identity:
         error: residual of the best of these steps, as an error of the claim (signed, absolute).
         bound: its bound.
         step: its step.
-        agrees: whether its finest step finds about the sweep's discrepancy, and far outside its own bound.
+        agrees: whether its finest step finds about the sweep's discrepancy, and far outside its own bound, for a claim
+            that varies by less around x.
         pooled: opinion of all directions of a leaf together, where a tolerance was asked for that this witness resolves
             and both witnesses agree along every direction.
         point_only: whether everything fits once the claim at x itself is replaced by the sweep's derivative.
@@ -290,9 +291,10 @@ def confront(sweep: Sweep, fit: Fit, weighing: Weighing, segments: Segments, cri
     point_only &= criteria.margin**2 * scatter < np.abs(weighing.error)
     hidden = np.where(np.isfinite(fit.kink), np.abs(fit.kink) + fit.kink_uncertainty, np.inf)
     at_kink = point_only & (2 * np.abs(weighing.error) <= np.maximum(hidden, 2 * criteria.least_kink * weighing.scale))
+    erratic = criteria.margin**2 * by_group(sweep, steady) > by_group(sweep, np.nan_to_num(weighing.error))
+    agrees &= ~erratic  # by chance at one of many steps
     noisy_claim = (weighing.opinion == Opinion.AGAINST) & (opinion == Opinion.OPEN)
-    noisy_claim &= by_group(sweep, fit.noise_ratio) <= criteria.plain
-    noisy_claim &= criteria.margin**2 * by_group(sweep, steady) > by_group(sweep, np.nan_to_num(weighing.error))
+    noisy_claim &= erratic & (by_group(sweep, fit.noise_ratio) <= criteria.plain)
     step = segments.steps[best[2].astype(int)]
     return Identity(opinion, best[0], best[1], step, agrees, pooled, point_only, at_kink, noisy_claim)
 

@@ -6,6 +6,7 @@ A direction is a random sign times a short random mantissa times a power of two 
 
 import dataclasses
 import hashlib
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -21,6 +22,8 @@ SKIPPED, COARSE = 3, 16  # of the grid's steps, from the largest: those left out
 ALONE = 1.375  # of which it moves by so much: far points of round numbers are often kinks or poles
 MOST_COMPONENTS = 32  # leaves of at most so many are looked at component by component where kinks hide the answer,
 SOME_COMPONENTS = 8  # and larger ones at so many of them
+FEW = 8  # in leaves of at most so many components, no error in two of them is orthogonal to two directions,
+PARALLEL = 2.0**-6  # which are drawn again if they move any two components in proportion, or nearly so
 HALF = 1 << 15  # the random bit of a component that tells in which half it is
 PART, REST = 4, 5  # a random half of the components of the direction at the leaf's scale, and the other half
 ALL = (0, 1, 1, 1)  # a span of all components
@@ -74,15 +77,42 @@ def unpacked(row: jax.Array) -> tuple[jax.Array, ...]:
     return row[0], row[1], row[2], seed, row[7:11], row[11:16]
 
 
-def seed_words(key: int, path: str, number: int) -> np.ndarray:
-    """Four 32-bit words from the key, the leaf's path and the direction's number: adding a leaf re-rolls no other."""
-    text = f"{key}/{path}/{number}".encode()
-    return np.frombuffer(hashlib.blake2b(text, digest_size=16).digest(), np.uint32)
+def seed_words(key: int, name: str) -> np.ndarray:
+    """Four 32-bit words from the key and the name of what they are for: adding a leaf re-rolls no other."""
+    return np.frombuffer(hashlib.blake2b(f"{key}/{name}".encode(), digest_size=16).digest(), np.uint32)
 
 
-def draw(paths: tuple[str, ...], leaves: list[int], scale: int, numbers: range, key: int) -> Probes:
+def seeds_for(name: str, numbers: range, size: int, key: int) -> list[np.ndarray]:
+    """Seeds of the numbered directions of a leaf of so many components, of which the first two suit each other."""
+    seeds = [seed_words(key, f"{name}/{number}") for number in numbers]
+    if numbers[:2] == range(2) and size <= FEW:
+        again = 0
+        while in_proportion(seeds[0], seeds[1], size):
+            again += 1
+            seeds[1] = seed_words(key, f"{name}/1/{again}")
+    return seeds
+
+
+def in_proportion(a: np.ndarray, b: np.ndarray, size: int) -> bool:
+    """Whether two directions move any two components nearly in proportion, as where they move both alike.
+
+    An error in these two components that is orthogonal to one direction is then orthogonal to the other. After a swap
+    of two derivatives the errors are opposite, where both lack the same term they are equal.
+    """
+    v, w = (np.asarray(_first_few(seed), float)[:size] for seed in (a, b))
+    areas = np.outer(v, w) - np.outer(w, v)
+    return bool(np.any(np.abs(areas[np.triu_indices(size, 1)]) < PARALLEL))
+
+
+def draw(
+    paths: tuple[str, ...], sizes: Sequence[int], leaves: list[int], scale: int, numbers: range, key: int
+) -> Probes:
     """Random probes: for each of `leaves`, one for each of `numbers`."""
-    rows = [(leaf, seed_words(key, f"{paths[leaf]}/{SCALES[scale]}", number)) for leaf in leaves for number in numbers]
+    rows = [
+        (leaf, words)
+        for leaf in leaves
+        for words in seeds_for(f"{paths[leaf]}/{SCALES[scale]}", numbers, sizes[leaf], key)
+    ]
     return Probes(
         leaf=np.array([leaf for leaf, _ in rows], np.int32),
         scale=np.full(len(rows), scale, np.int32),
@@ -256,6 +286,12 @@ def pattern_of(leaf: jax.Array, seed: jax.Array, scale: jax.Array, index: Any, s
 def random_words(seed: jax.Array, count: int) -> jax.Array:
     """`count` words of 16 random bits. The generator compiles ten times faster than threefry; its prefix stays."""
     return jax.random.bits(jax.random.wrap_key_data(seed, impl="rbg"), (count,), jnp.uint16)
+
+
+@jax.jit
+def _first_few(seed: jax.Array) -> jax.Array:
+    """The first components of a direction, of any leaf."""
+    return short_mantissa(random_words(seed, FEW))
 
 
 def cotangents(

@@ -36,6 +36,7 @@ class Traits:
 
     Attributes:
         inner_bits: bits of mantissa of the least precise number that is computed from the moving leaves.
+        inner_count: how many numbers the smallest array of that precision holds: their roundings average out.
         rounds: whether the function rounds by itself (round, floor, casts to integers), and has no other reason for
             steps: neither a lower precision nor a call out of JAX.
         shorter: whether it computes in a lower precision inside than its arguments and outputs have, or calls out.
@@ -52,6 +53,7 @@ class Traits:
     """
 
     inner_bits: int
+    inner_count: int
     rounds: bool
     shorter: bool
     calls_out: bool
@@ -76,19 +78,20 @@ def traits(program: Any, again: Any, claimed: Any, moving: int, bits: int) -> Tr
         bits: bits of mantissa of the least precise output.
     """
 
-    def least(program: Any) -> int:
-        return least_bits(program.jaxpr, {*program.jaxpr.invars[:moving]})
+    def least(program: Any) -> tuple[int, int]:
+        return least_precise(program.jaxpr, {*program.jaxpr.invars[:moving]})
 
-    inner, known = least(program), operations(program)
+    (inner, count), known = least(program), operations(program)
     both = (program,) if claimed is None else (program, claimed)
     outside = any(word in name for name in known for word in OUTSIDE)
     return Traits(
         inner_bits=inner,
+        inner_count=count,
         rounds=bool(known & ROUNDING) and not outside and inner >= bits,
         shorter=inner < bits or outside,
         calls_out=outside,
         iterates=outside or any(map(ends_on_a_number, equations(program))),
-        claim_is_shorter=claimed is not None and least(claimed) < inner,
+        claim_is_shorter=claimed is not None and least(claimed)[0] < inner,
         unsteady=not same_constants(again, program),
         branches=any(map(chooses_a_loop, (step for each in both for step in equations(each)))),
         convolves="conv_general_dilated" in known,
@@ -188,19 +191,23 @@ def same_numbers(a: Any, b: Any) -> bool:
     return not (is_inexact(a) or a.dtype.kind in "biu") or bool(np.array_equal(a, b, equal_nan=is_inexact(a)))
 
 
-def least_bits(program: Any, moved: set[Any]) -> int:
-    """Bits of mantissa of the least precise floating number that a jaxpr computes from the variables in `moved`."""
-    bits = FULL
+def least_precise(program: Any, moved: set[Any]) -> tuple[int, int]:
+    """Bits of mantissa of the least precise floating numbers that a jaxpr computes from the variables in `moved`.
+
+    And how many of them the smallest array holds.
+    """
+    found = [(FULL, 1)]
     for step in program.eqns:
         if not any(isinstance(v, Var) and v in moved for v in step.invars):
             continue
         moved |= set(step.outvars)
         for part in inner_programs(step):
             inner = getattr(part, "jaxpr", part)  # a closed jaxpr holds an open one
-            bits = min(bits, least_bits(inner, set(inner.invars)))
-        found = [v.aval.dtype for v in step.outvars if is_inexact(v.aval)]
-        bits = min([bits, product_bits(step), *(jnp.finfo(dtype).nmant for dtype in found)])
-    return bits
+            found.append(least_precise(inner, set(inner.invars)))
+        found += [(jnp.finfo(v.aval.dtype).nmant, v.aval.size) for v in step.outvars if is_inexact(v.aval)]
+        if (bits := product_bits(step)) < FULL:
+            found.append((bits, min(v.aval.size for v in step.invars)))
+    return min(found)
 
 
 def product_bits(step: Any, platform: str | None = None) -> int:

@@ -92,6 +92,11 @@ class Subject:
         return 2.0**-inside if inside < self.bits else 0.0
 
     @property
+    def resting(self) -> float:
+        """What may stand still since it is rounded inside, as a part of its value: less where many roundings add up."""
+        return self.inner / max(1, self.traits.inner_count) ** 0.5
+
+    @property
     def claim_bits(self) -> int:
         """Bits of mantissa of the least precise leaf of the claimed derivative."""
         return min((jnp.finfo(dtype).nmant for dtype in self.claim_dtypes), default=self.bits)

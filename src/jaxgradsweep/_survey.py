@@ -146,7 +146,7 @@ def perturbed(args: tuple[Any, ...], numbers: tuple[int, ...], key: int, count: 
         size = np.abs(own)
         largest = np.max(size, where=np.isfinite(size), initial=0.0) or 1.0
         usual = largest * np.sqrt(np.mean((size / largest) ** 2)) or 1.0
-        random = np.random.default_rng(seed_words(key, jax.tree_util.keystr(path), count))
+        random = np.random.default_rng(seed_words(key, f"{jax.tree_util.keystr(path)}/{count}"))
         # A number of few bits moves by at least two of its last place.
         nearest = max(NEAREST, 2 * float(jnp.finfo(array.dtype).eps))
         factor = random.uniform(nearest, max(FARTHEST, 2 * nearest), own.shape) * random.choice([-1.0, 1.0], own.shape)

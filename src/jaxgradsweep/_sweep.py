@@ -38,6 +38,7 @@ class Sweep:
         shorter: whether F computes in a lower precision inside, or calls what JAX does not see.
         inner: spacing at 1 of the least precise numbers that F is known to compute with, where these are less precise
             than its arguments and outputs; else 0.
+        resting: what may stand still since it is so rounded, as a part of phi.
         order: order of the derivative that the differences estimate. For 2, `difference` is a second difference over h,
             so that it is proportional to h like the others, and its noise falls as 1/h.
         apart: how far phi(0), evaluated in a batch of points, is from the value that comes with the claim, evaluated by
@@ -60,6 +61,7 @@ class Sweep:
     rounds: bool = False
     shorter: bool = True
     inner: float = 0.0
+    resting: float = 0.0
     order: int = 1
     apart: np.ndarray | None = None
 
@@ -163,6 +165,7 @@ def as_sweep(subject: Subject, probes: Probes, steps: np.ndarray, found: dict[st
         rounds=subject.traits.rounds,
         shorter=subject.traits.shorter,
         inner=subject.inner,
+        resting=subject.resting,
         order=2 if subject.claim.kind == "curvature" else 1,
         **found,
     )

@@ -144,7 +144,7 @@ def _guilty(i: int, weighing: Weighing, identity: Identity | None, criteria: Cri
     if (opinion, reason) == (Opinion.OPEN, Reason.KINK) and other is Opinion.AGAINST and not weighing.noisy[i]:
         return other, Reason.MISMATCH  # a kink is one point of a segment, and no excuse for the others
     if opinion is Opinion.AGAINST:
-        confirmed = other is Opinion.AGAINST or (identity.agrees[i] and not identity.noisy_claim[i])
+        confirmed = other is Opinion.AGAINST or identity.agrees[i]
         if confirmed or reason in (Reason.KINK, Reason.NAN_CLAIM):
             return opinion, reason
         if identity.point_only[i]:
