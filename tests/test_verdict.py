@@ -361,6 +361,16 @@ def test_float32_inside_is_judged_as_float32():
     assert jgs.check_grad(single, (X,)).ok
 
 
+@pytest.mark.parametrize(
+    ("inside", "name"), [(jnp.float32, "float32"), (jnp.float16, "float16 or TF32"), (jnp.bfloat16, "bfloat16")]
+)
+def test_a_right_finding_says_which_precision_inside_limits_it(inside, name):
+    limited = jgs.check_grad(lambda x: jnp.exp(jnp.sin(x.astype(inside))).astype(x.dtype), (np.array(1.1),))
+    assert limited.ok
+    assert f"computes in {name} inside" in limited.findings[0].advice
+    assert not jgs.check_grad(lambda x: jnp.exp(jnp.sin(x)), (np.array(1.1),)).findings[0].advice
+
+
 def trusted_in_float32(x):
     """The gradient of `smooth`, right but for the float32 that it goes through on its way."""
     x = x.astype(jnp.float32)

@@ -24,6 +24,7 @@ UNSETTLED = (
 MOST_KINKS = 4  # so many components at a kink are named
 DOUBLE = 1e-10  # outputs of a coarser spacing are of a short precision
 FLOAT32 = 2.0**-28  # noise above this share of phi, and of rounded values, is that of float32
+PRECISIONS = {23: "float32", 10: "float16 or TF32", 7: "bfloat16"}  # by bits of mantissa
 
 
 @dataclasses.dataclass(frozen=True)
@@ -357,6 +358,13 @@ def _known(value: float) -> float | None:
     return float(value) if np.isfinite(value) else None
 
 
+def _precision_inside(row: int, sweep: Sweep, fit: Fit) -> str:
+    """Name of the precision inside of which phi has the noise; empty where it has no more than its own."""
+    if sweep.inner and fit.noise_ratio[row] > Criteria.plain:
+        return PRECISIONS.get(round(-np.log2(sweep.inner)), "a lower precision")
+    return PRECISIONS[23] if fit.low_precision[row] and fit.noise[row] > FLOAT32 * fit.magnitude[row] else ""
+
+
 def _evidence(
     row: int, reason: Reason, sweep: Sweep, fit: Fit, weighing: Weighing, identity: Identity | None
 ) -> dict[str, float | str]:
@@ -387,8 +395,8 @@ def _evidence(
         found["exponent"] = float(fit.bend_order[row] if cusp else fit.growth[row])
     if np.isfinite(fit.coarse_uncertainty[row]):
         found |= {"slope at large steps": float(fit.coarse[row]), "its uncertainty": float(fit.coarse_uncertainty[row])}
-    if fit.low_precision[row] and fit.noise[row] > FLOAT32 * fit.magnitude[row]:
-        found["precision inside"] = "float32"
+    if precision := _precision_inside(row, sweep, fit):
+        found["precision inside"] = precision
     if identity is not None and np.isfinite(identity.bound[row]):
         found["identity residual"] = float(identity.error[row] / weighing.scale[row])
         found["identity bound"] = float(identity.bound[row] / weighing.scale[row])

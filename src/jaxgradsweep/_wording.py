@@ -449,7 +449,7 @@ IN_FLOAT64 = (
     "like one."
 )
 LOW_PRECISION = (
-    "The function computes in float32 inside, which limits this check. To check more finely, let it use the dtype of "
+    "The function computes in {precision inside} inside, which limits this check. To check more finely, let it use the dtype of "
     "its arguments."
 )
 
@@ -473,7 +473,7 @@ SENTENCE = re.compile(r"(?<=\.)\s+")
 def advice_for(verdict: Verdict, reason: Reason, evidence: dict[str, float | str]) -> str:
     """What to do about a finding, with its own numbers; empty where nothing is to do."""
     if verdict == Verdict.CORRECT:
-        return LOW_PRECISION if "precision inside" in evidence else ""
+        return _filled(LOW_PRECISION, evidence)
     template, first, more = ADVICE.get(reason, ""), "", ""
     if (hides := HIDES.get(str(evidence.get("changes in")))) is not None:
         evidence = evidence | {"where it hides": hides}
