@@ -11,8 +11,8 @@ import pytest
 ORDER = [
     "_tree", "_stale", "_pure", "_cache", "_wording", "_store", "_claim", "_probe", "_request", "_progress", "_compile",
     "_program", "_subject", "_stencil", "_kernel", "_memory", "_identity", "_runner", "_consistency", "_sweep",
-    "_window", "_noise", "_shape", "_fit", "_criteria", "_opinion", "_verdict", "_instrument", "_repeat", "_grain",
-    "_closer", "_pattern", "_locate", "_remedy", "_cause", "_interpreter", "_reference", "_slopes", "_branch",
+    "_window", "_noise", "_lost", "_shape", "_fit", "_criteria", "_opinion", "_verdict", "_instrument", "_repeat",
+    "_grain", "_closer", "_pattern", "_locate", "_remedy", "_cause", "_interpreter", "_reference", "_slopes", "_branch",
     "_diagnosis", "_json", "_report", "_call", "_examination", "_survey", "_estimate", "_check", "_grads", "_hessian",
     "_gauss_newton", "_stages", "__init__", "_layout", "_writing", "_headline", "_tables", "_sections", "text",
     "_figure", "heatmap", "plot", "html", "explanation", "comparison", "stream", "terminal", "demo_network", "demo",

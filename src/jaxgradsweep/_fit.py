@@ -10,6 +10,7 @@ import dataclasses
 
 import numpy as np
 
+from jaxgradsweep._lost import outer_line
 from jaxgradsweep._noise import noise_levels, still, systematic
 from jaxgradsweep._probe import step_grid
 from jaxgradsweep._shape import CAUTION, bend_orders, growth, jump_near, smallest_steps, truncation, variation
@@ -158,19 +159,24 @@ def _fit(sweep: Sweep) -> Fit:
     noises = noise_levels(half * fall, floor * fall, first)
     lower, upper = noises.lower / fall, noises.upper / fall
     odd = bank(steps, tuple(range(1, 2 * DEGREES + 4, 2)))
-    fine, coarse = (extrapolate(half, np.where(np.isnan(level), 1, level), first, odd) for level in (lower, upper))
+    fine = extrapolate(half, lower, first, odd)
+    outer = outer_line(h, half, lower, fine, first, sweep.leaf)
+    upper = np.where(np.isnan(outer.gap)[:, None], upper, outer.gap[:, None])
+    coarse = extrapolate(half, np.where(np.isnan(upper), 1, upper), first, odd)
     rough = extrapolate(half, lower, first, bank(steps, tuple(range(1, DEGREES + 3))))
     fine = prefer(rough, fine, rough.uncertainty < fine.uncertainty / ROUGH_GAIN)
     coarse_bar = np.where(np.isnan(upper[:, 0]), np.inf, coarse.uncertainty)
     trend = np.isfinite(coarse_bar) & (np.abs(coarse.value) > coarse_bar)
     moves = np.isfinite(fine.uncertainty) & (np.abs(fine.value) > CLEAR * fine.uncertainty)
-    quantised = trend & still(sweep) & ~moves  # all stand still where a step moves phi by less than its rounding
+    lost = trend & np.isfinite(outer.gap)
+    resting = trend & still(sweep) & ~moves  # all stand still where a step moves phi by less than its rounding
     shape = truncation(h, half, lower, sweep.order)
     apart = np.abs(coarse.value - fine.value) > coarse_bar + fine.uncertainty
     level = np.nan_to_num(upper[:, -1])
     size = np.maximum(magnitude(sweep), np.abs(coarse.value))
     smooth = np.isfinite(shape["order"]) & (shape.pop("order_step") < h[noises.onset])
-    inside = (quantised & ~np.asarray(sweep.rounds)) | (apart & ~smooth & np.asarray(sweep.shorter))
+    inside = np.where(lost, outer.rounded, resting) & ~np.asarray(sweep.rounds)
+    inside |= apart & ~smooth & np.asarray(sweep.shorter)
     low_precision = trend & inside & (level < ROUNDINGS * max(FLOAT32, sweep.inner / 2) * size)
     chosen = prefer(coarse, fine, low_precision)
     measured = np.where(low_precision[:, None], upper, lower)
@@ -205,7 +211,7 @@ def _fit(sweep: Sweep) -> Fit:
         jump_size=jump_size,
         motionless=still(sweep),
         variation=variation(sweep, chosen.widest),
-        quantised=quantised,
+        quantised=resting | lost,
         low_precision=low_precision,
         magnitude=magnitude(sweep),
         coarse=np.where(np.isfinite(coarse_bar), coarse.value, np.nan),

@@ -362,7 +362,8 @@ def _precision_inside(row: int, sweep: Sweep, fit: Fit) -> str:
     """Name of the precision inside of which phi has the noise; empty where it has no more than its own."""
     if sweep.inner and fit.noise_ratio[row] > Criteria.plain:
         return PRECISIONS.get(round(-np.log2(sweep.inner)), "a lower precision")
-    return PRECISIONS[23] if fit.low_precision[row] and fit.noise[row] > FLOAT32 * fit.magnitude[row] else ""
+    measured = sweep.shorter and fit.low_precision[row] and fit.noise[row] > FLOAT32 * fit.magnitude[row]
+    return PRECISIONS[23] if measured else ""
 
 
 def _evidence(

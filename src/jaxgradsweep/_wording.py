@@ -449,8 +449,8 @@ IN_FLOAT64 = (
     "like one."
 )
 LOW_PRECISION = (
-    "The function computes in {precision inside} inside, which limits this check. To check more finely, let it use the dtype of "
-    "its arguments."
+    "The function computes in {precision inside} inside, which limits this check. To check more finely, let it use the "
+    "dtype of its arguments."
 )
 
 INSIDE = "lies between the two, as that of a valid subgradient does"

@@ -368,3 +368,24 @@ CASES.add("found.hinge_on_the_margin_wrong", on_the_margin([1, 1, 1.05]), FAMILY
           cause="factor 1.05 in one component", dtypes=(F64, F32), undecidable=(F32,))  # fmt: skip
 CASES.add("found.hinge_on_the_margin_sign", on_the_margin([1, 1, -1]), FAMILY, kind="wrong",
           cause="sign in one component", dtypes=(F64, F32), undecidable=(F32,))  # fmt: skip
+
+
+def quotient(x):
+    """`(exp(x) - 1) / x` as people write it, with its limit at 0: close to 0 it is 1, and its slope there is 1/2."""
+    away = jnp.where(x == 0, 1, x)
+    return jnp.where(x == 0, 1, (jnp.exp(away) - 1) / away)
+
+
+for shape, point in (("alone", 0.0), ("beside_others", [0.0, 0.5, 1.0])):
+
+    def lost(dtype, point=point):
+        return lambda x: jnp.sum(quotient(x)), (jnp.asarray(point, dtype),)
+
+    def lost_with_its_limit(dtype, point=point):
+        def right(x):
+            return jnp.where(x == 0, 0.5, jax.grad(lambda x: jnp.sum(quotient(x)))(x))
+
+        return lambda x: jnp.sum(quotient(x)), (jnp.asarray(point, dtype),), right
+
+    CASES.add(f"found.lost_digits_{shape}", lost, FAMILY, kind="wrong", dtypes=(F64,))
+    CASES.add(f"found.lost_digits_{shape}_right", lost_with_its_limit, FAMILY, dtypes=(F64,))
