@@ -55,8 +55,9 @@ def test_what_is_lost_along_one_direction_is_lost_along_all_of_its_leaf():
         H + 2e-7 * np.sin(2e7 * H),
         1e-8 * np.tanh(H / 1e-8) + H,
         OUTSIDE + np.where(H > EDGE, EDGE, 0),
+        OUTSIDE + np.where(H > EDGE, EDGE / 10, 0) * np.random.default_rng(0).uniform(-1, 1, len(H)),
     ],
-    ids=["line", "sine", "kink beside", "kinks beside", "wave", "layer", "jump beside"],
+    ids=["line", "sine", "kink beside", "kinks beside", "wave", "layer", "jump beside", "scatter that does not fall"],
 )
 def test_lines_that_miss_the_point_and_single_lines_are_not_taken_for_it(half):
     assert np.isnan(outer(half).gap[0])

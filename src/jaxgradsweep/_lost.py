@@ -7,9 +7,8 @@ import numpy as np
 from jaxgradsweep._window import Extrapolation, bank, extrapolate
 
 ODD = (1, 3, 5, 7)  # powers of h
-BETWEEN = 6  # steps between the line of the smallest ones and the other: what is lost there falls as 1/h, to a 64th
-LEAST = 10  # steps that the other line needs
-THROUGH = 0.25  # it meets phi at the point to within this part of the distance of the lines, else it is beyond a kink
+BETWEEN = 6  # steps between the line of the smallest ones and the other: what is lost there falls as 1/h, to a 64th,
+LEAST = 10  # and so near to phi runs the other line, at so many steps or more
 APART = 10.0  # so many error bars apart, the lines are two
 ROUGH = 1 / 30  # what lies on neither of them in between, by more than this part of their distance, is rounding
 
@@ -44,14 +43,10 @@ def outer_line(
             continue
         values, steps = half[i : i + 1, :end], tuple(h[:end])
         level = np.maximum(noise[i : i + 1, :end], gap / 2**BETWEEN)
-        line, offset = (
-            extrapolate(values, level, first[i : i + 1], bank(steps, powers)) for powers in (ODD, (0, *ODD[:-1]))
-        )
-        if max(line.inflation[0], offset.inflation[0]) > 1:
+        line = extrapolate(values, level, first[i : i + 1], bank(steps, ODD))
+        if line.inflation[0] > 1:
             continue
         if abs(line.value[0] - fine.value[i]) <= APART * (line.uncertainty[0] + fine.uncertainty[i]):
-            continue
-        if abs(offset.value[0]) + offset.uncertainty[0] > THROUGH * gap:
             continue
         gaps[i] = gap
         between = slice(end, edge)
