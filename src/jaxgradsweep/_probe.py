@@ -99,7 +99,8 @@ def in_proportion(a: np.ndarray, b: np.ndarray, size: int) -> bool:
     An error in these two components that is orthogonal to one direction is then orthogonal to the other. After a swap
     of two derivatives the errors are opposite, where both lack the same term they are equal.
     """
-    v, w = (np.asarray(_first_few(seed), float)[:size] for seed in (a, b))
+    with jax.ensure_compile_time_eval():  # also in somebody's trace, where the check says by itself that it cannot run
+        v, w = (np.asarray(_first_few(seed), float)[:size] for seed in (a, b))
     areas = np.outer(v, w) - np.outer(w, v)
     return bool(np.any(np.abs(areas[np.triu_indices(size, 1)]) < PARALLEL))
 
