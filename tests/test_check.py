@@ -433,6 +433,17 @@ def test_steps_suit_the_function_and_the_least_precise_number_inside(inside):
     assert np.all(np.diff(steps) < 0)
 
 
+@pytest.mark.parametrize("largest", [-2, -4, -5, -8, -20])
+def test_steps_asked_for_may_all_be_too_small_for_the_precision_inside(largest):
+    """Then what is rounded inside may stand still at all of them, and that limits the answer."""
+
+    def fun(x):
+        return jnp.sum(jnp.sin(x).astype(jnp.bfloat16)).astype(x.dtype) + jnp.sum(x**2)
+
+    report = jgs.check_grad(fun, (X,), steps=2.0 ** (largest - np.arange(20)))
+    assert report.verdict is not jgs.Verdict.WRONG
+
+
 def test_larger_steps_stand_in_front_of_all_others():
     """Also of those of a short precision, which begin above 1 themselves."""
     point = jnp.asarray(X, jnp.bfloat16)

@@ -37,6 +37,7 @@ WITH_UNITS = (  # results that carry the units of phi
 )
 OVERFLOW = 1e100  # phi, in units of its value at x, beyond which a step is not used: its square must be finite
 CLEAR = 10.0  # a slope is none of something that stands still from so many times its error bar on
+SUITABLE = 8  # steps that suit the precision inside, for a fit to them alone
 STILL = 30.0  # phi stands still where it moves by at most so many standard deviations of its noise
 
 
@@ -118,7 +119,8 @@ def fit(sweep: Sweep) -> Fit:
     """Fit every probe of a sweep, in units in which phi is about 1: squares of 1e200 and 1e-200 have no place.
 
     Where the function is known to compute in less precision inside, each probe is fitted to the steps that suit that
-    precision as well. Many roundings average out over smaller steps; a single one makes a part of phi rest there.
+    precision as well, if there are enough. Many roundings average out over smaller steps; a single one makes a part of
+    phi rest there, which `rest` allows for.
     """
     with np.errstate(all="ignore"):
         tail = np.abs(np.nan_to_num(np.concatenate([sweep.difference, sweep.forward], axis=1)[:, -6:]))
@@ -126,8 +128,8 @@ def fit(sweep: Sweep) -> Fit:
         unit = np.where((size > 0) & np.isfinite(size), np.exp2(np.floor(np.log2(np.where(size > 0, size, 1)))), 1)
         scaled = dataclasses.replace(sweep, **{name: getattr(sweep, name) / unit[:, None] for name in PER_STEP})
         found = _fit(scaled)
-        if sweep.inner:
-            long = sweep.steps >= step_grid(round(-np.log2(sweep.inner)))[-1]
+        long = sweep.steps >= (step_grid(round(-np.log2(sweep.inner)))[-1] if sweep.inner else np.inf)
+        if np.count_nonzero(long) >= SUITABLE:
             over_long = _fit(dataclasses.replace(scaled, steps=sweep.steps[long], **columns(scaled, long)))
             finer = over_long.uncertainty + rest(scaled, over_long) < found.uncertainty + rest(scaled, found)
             finer |= found.low_precision & np.isfinite(over_long.uncertainty)

@@ -350,7 +350,8 @@ ADVICE = {
     Reason.QUANTISED: (
         "The function stands still for small changes, so its true derivative there is zero, while over large steps "
         "it moves by jumps. Look for rounding, casts to integers, bfloat16 or float16, a lookup table, a solver that "
-        "stops early, or counting with fixed random numbers. A straight-through estimator differs from the derivative "
+        "stops early, a `where` that puts a constant in the place of a formula near the point (put its series there), "
+        "or counting with fixed random numbers. A straight-through estimator differs from the derivative "
         "on purpose: hold it against the function without the rounding."
     ),
     Reason.ROUNDOFF: (
