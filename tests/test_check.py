@@ -442,6 +442,7 @@ def test_steps_asked_for_may_all_be_too_small_for_the_precision_inside(largest):
 
     report = jgs.check_grad(fun, (X,), steps=2.0 ** (largest - np.arange(20)))
     assert report.verdict is not jgs.Verdict.WRONG
+    assert not jgs.check_grad(fun, (X,), grad=lambda x: 2 * x, steps=2.0 ** (largest - np.arange(20))).ok
 
 
 def test_larger_steps_stand_in_front_of_all_others():

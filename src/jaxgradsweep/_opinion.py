@@ -276,6 +276,8 @@ def confront(sweep: Sweep, fit: Fit, weighing: Weighing, segments: Segments, cri
             quadrature = np.abs(integral - rough) / (2 * h)
             size = np.maximum(np.abs(integral / (2 * h)), np.nan_to_num(sweep.size)[:, None])
             bound = 3 * (quadrature + noise) + criteria.rounding * size
+            rests = sweep.resting * fit.magnitude[:, None] / (2 * h)  # between -h and h, where it is rounded inside
+            bound = np.maximum(bound, rests)
             return *_smallest_that_tell(error, bound, weighing, criteria), _finest(error, bound)
 
         opinion, best, finest = read(segments.integral, segments.rough)
