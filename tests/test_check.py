@@ -389,8 +389,8 @@ def test_directions_that_are_all_nearly_orthogonal_to_the_gradient_are_not_enoug
     def loss(w):
         return jnp.mean(jnp.cos(inputs @ w.astype(jnp.float32)) ** 2)
 
-    right = jgs.check_grad(loss, (point,), key=88)
-    wrong = jgs.check_grad(loss, (point,), grad=lambda w: 1.001 * jax.grad(loss)(w), key=88)
+    right = jgs.check_grad(loss, (point,), key=16225)
+    wrong = jgs.check_grad(loss, (point,), grad=lambda w: 1.001 * jax.grad(loss)(w), key=16225)
     assert right.ok
     assert wrong.verdict is jgs.Verdict.WRONG
     rows = list(right.findings[0].probes)
@@ -400,7 +400,7 @@ def test_directions_that_are_all_nearly_orthogonal_to_the_gradient_are_not_enoug
     assert length > 0.25
 
 
-@pytest.mark.parametrize("key", [2569, 6685])
+@pytest.mark.parametrize("key", [3572, 8654])
 @pytest.mark.parametrize("directions", [None, 2])
 def test_two_swapped_components_are_found_though_two_directions_would_move_both_alike(key, directions):
     def loss(x):
@@ -414,7 +414,7 @@ def test_two_swapped_components_are_found_though_two_directions_would_move_both_
 
 
 @pytest.mark.parametrize("factor", [-1.0, 0.0, 2.0])
-@pytest.mark.parametrize("key", [83, 533])
+@pytest.mark.parametrize("key", [2239, 3532])
 def test_a_wrong_factor_is_found_though_the_first_directions_are_orthogonal_to_the_gradient(key, factor):
     point = (np.array([0.7, 0.7]),)
     report = jgs.check_grad(

@@ -227,6 +227,21 @@ def test_over_all_noise_levels_the_uncertainty_keeps_its_promise():
     assert np.mean(inside) >= PROMISE
 
 
+@pytest.mark.parametrize("size", [1e-2, 1e-3])
+def test_what_saturates_farther_out_is_not_taken_for_noise(size):
+    """Over large steps a cubic hides it; noise that much larger than measured would not be alike from step to step."""
+    widths = 2 ** np.random.default_rng(0).uniform(-1, 1, 200)
+
+    def phi(width, seed):
+        random = np.random.default_rng(seed)
+        return lambda t: t + 0.4 * t**3 + np.tanh(width * t) / 4 + size * random.normal(size=np.shape(t))
+
+    found = fit_of(*map(phi, widths, range(200)), steps=2.0 ** -np.arange(-12.0, 21.0), eps=2.0**-23)
+    inside = np.abs(found.derivative - 1 - widths / 4) <= found.uncertainty
+    assert np.mean(inside) >= 0.98
+    assert np.median(found.uncertainty) < 0.1
+
+
 def test_float32_inside_is_recognised_and_still_has_its_derivative():
     found = fit_of(lambda t: np.sin(np.float32(1.1 + 1.375 * t)).astype(np.float64))
     exact = 1.375 * np.cos(1.1)

@@ -64,14 +64,19 @@ def test_matrix_products_run_at_the_highest_precision_unless_that_which_ships_is
 
 
 def test_a_wrong_factor_is_found_above_the_floor_of_half_precision_products():
-    report = jgs.check_grad(
-        layer,
-        (WEIGHTS, INPUTS),
-        grad=lambda weights, inputs: 1.05 * jax.grad(layer)(weights, inputs),
-        dtype="native",
-        matmul_precision="F16_F16_F16",
-    )
-    assert report.verdict is jgs.Verdict.WRONG
+    """Along most directions: along some, five percent lie under it."""
+
+    def scaled(weights, inputs):
+        return 1.05 * jax.grad(layer)(weights, inputs)
+
+    verdicts = [
+        jgs.check_grad(
+            layer, (WEIGHTS, INPUTS), grad=scaled, dtype="native", matmul_precision="F16_F16_F16", key=key, locate=False
+        ).verdict
+        for key in range(8)
+    ]
+    assert jgs.Verdict.CORRECT not in verdicts
+    assert verdicts.count(jgs.Verdict.WRONG) >= 5
 
 
 def test_double_precision_has_no_such_floor():

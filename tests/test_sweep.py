@@ -12,6 +12,7 @@ import pytest
 
 import jaxgradsweep as jgs
 from helpers import is_numpy_all_through, layers, layers_gradient, layers_point, smooth, smooth_gradient
+from jaxgradsweep._kernel import even_batches
 from jaxgradsweep._memory import CHUNKS, chunk_of_steps
 
 X = np.array([0.3, 0.8, 1.2])
@@ -426,3 +427,14 @@ def test_a_function_that_insists_on_float32_is_evaluated_as_the_arrays_come():
     report = jgs.check_grad(insists, (X.astype(np.float32),))
     assert report.ok
     assert any("as the arrays come" in note and "float32 only" in note for note in report.notes)
+
+
+@pytest.mark.parametrize("most", [1, 3, 9, 17, 22, 100])
+def test_batches_are_even_and_leave_nothing_out(most):
+    """A remainder would be traced and compiled once more."""
+    which, size = even_batches(22, most)
+    np.testing.assert_array_equal(which[:22], np.arange(22))
+    assert np.all(which[22:] == 21)
+    assert size <= most
+    assert len(which) % size == 0
+    assert len(which) - 22 < size

@@ -116,9 +116,17 @@ def evaluations_of(claim: Claim, steps: int, chunk: int) -> int:
     return 2 * (width + 1) if first_centre(claim, chunk) else width * (2 * chunk + 1)
 
 
+def even_batches(count: int, most: int) -> tuple[np.ndarray, int]:
+    """So many things in batches of one size, at most `most`: which, the last one repeated if need be, and the size."""
+    batches = -(-count // most)
+    size = -(-count // batches)
+    return np.minimum(np.arange(batches * size), count - 1), size
+
+
 def _sweep(
     claim: Claim, chunk: int, shardings: Any, moving: Any, held: Any, values: Any, rows: Any, steps: Any, counts: Any
-) -> dict[str, Any]:
+) -> tuple[jax.Array, ...]:
+    """The results of MAX_PROBES rows: what is kept of each step [rows, PER_STEP, MAX_STEPS], and the columns."""
     moving = [jnp.asarray(leaf) for leaf in moving]
     scales = [scale_of(leaf) for leaf in moving]
     out, pairing = linearise(claim, moving, held, values)
@@ -127,7 +135,7 @@ def _sweep(
     kept = [name for name in WORST if name in names]
     value = scalar(claim, moving, held) if claim.kind == "hvp" else jnp.zeros(())  # finite too, like the gradient
     worst = jnp.stack([jnp.where(jnp.isfinite(value), 0, 1), *(0 for _ in kept[1:])]).astype(wide)
-    grid, column = jnp.zeros((len(PER_STEP), MAX_PROBES, MAX_STEPS), wide), jnp.zeros((len(names), MAX_PROBES), wide)
+    grid, column = jnp.zeros((MAX_PROBES, len(PER_STEP), MAX_STEPS), wide), jnp.zeros((MAX_PROBES, len(names)), wide)
 
     def one_probe(i: Any, found: Any) -> Any:
         leaf, scale, index, seed, span, dual = unpacked(row_of(rows, i))
@@ -142,28 +150,29 @@ def _sweep(
             h = jax.lax.dynamic_slice(steps, (j * chunk,), (chunk,), allow_negative_indices=False)
             new = stencil(claim, moving, held, beside, v, u, h, at_once(claim, chunk), zero)
             return (
-                put(found[0], jnp.stack([new[name] for name in PER_STEP])[:, None], 0, i, j * chunk),
+                put(found[0], jnp.stack([new[name] for name in PER_STEP])[None], i, 0, j * chunk),
                 jnp.maximum(found[1], jnp.stack([new[name] for name in kept])),
             )
 
         grid, column = found
         grid, seen = jax.lax.fori_loop(0, counts[1], one_chunk, (grid, worst))
-        return grid, put(column, jnp.concatenate([jnp.stack(pairs), seen])[:, None], 0, i)
+        return grid, put(column, jnp.concatenate([jnp.stack(pairs), seen])[None], i, 0)
 
-    grid, column = jax.lax.fori_loop(0, counts[0], one_probe, (grid, column))
-    return dict(zip((*PER_STEP, *names), (*grid, *column), strict=True))
+    return jax.lax.fori_loop(0, counts[0], one_probe, (grid, column))
 
 
 def _segments(
     claim: Claim, batch: int, shardings: Any, moving: Any, held: Any, values: Any, rows: Any, steps: Any, counts: Any
-) -> dict[str, Any]:
+) -> tuple[jax.Array, ...]:
+    """The integrals of MAX_PROBES rows [rows, SEGMENTS, MAX_STEPS]."""
     moving = [jnp.asarray(leaf) for leaf in moving]
     scales = [scale_of(leaf) for leaf in moving]
     out, _ = linearise(claim, moving, held, values)
     wide = wide_dtype()
     rules = [np.polynomial.legendre.leggauss(n) for n in NODES]
-    nodes = jnp.asarray(np.concatenate([t for t, _ in rules]), wide)
-    weights = jnp.asarray(np.concatenate([w for _, w in rules]), wide)
+    which, size = even_batches(sum(NODES), batch)  # a remainder would be compiled as a program of its own
+    nodes = jnp.asarray(np.concatenate([t for t, _ in rules])[which], wide)
+    weights = np.concatenate([w for _, w in rules])
 
     def one_probe(i: Any, found: jax.Array) -> jax.Array:
         leaf, scale, index, seed, span, dual = unpacked(row_of(rows, i))
@@ -175,12 +184,11 @@ def _segments(
 
         def one_step(j: Any, found: jax.Array) -> jax.Array:
             h = row_of(steps, j)
-            size = min(batch, len(nodes)) if claim.vectorised else None
-            g = h * weights * jax.lax.map(claimed, h * nodes, batch_size=size)
+            found_at = jax.lax.map(claimed, h * nodes, batch_size=size if claim.vectorised else None)
+            g = h * jnp.asarray(weights, wide) * found_at[: sum(NODES)]
             sums = jnp.stack([jnp.sum(g[: NODES[0]]), jnp.sum(g[NODES[0] :])])
-            return put(found, sums[:, None, None], 0, i, j)
+            return put(found, sums[None, :, None], i, 0, j)
 
         return jax.lax.fori_loop(0, counts[1], one_step, found)
 
-    found = jax.lax.fori_loop(0, counts[0], one_probe, jnp.zeros((2, MAX_PROBES, MAX_STEPS), wide))
-    return dict(zip(SEGMENTS, found, strict=True))
+    return (jax.lax.fori_loop(0, counts[0], one_probe, jnp.zeros((MAX_PROBES, len(SEGMENTS), MAX_STEPS), wide)),)

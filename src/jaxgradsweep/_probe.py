@@ -99,8 +99,7 @@ def in_proportion(a: np.ndarray, b: np.ndarray, size: int) -> bool:
     An error in these two components that is orthogonal to one direction is then orthogonal to the other. After a swap
     of two derivatives the errors are opposite, where both lack the same term they are equal.
     """
-    with jax.ensure_compile_time_eval():  # also in somebody's trace, where the check says by itself that it cannot run
-        v, w = (np.asarray(_first_few(seed), float)[:size] for seed in (a, b))
+    v, w = (short_mantissa(seed.view(np.uint16)[:size]).astype(float) for seed in (a, b))
     areas = np.outer(v, w) - np.outer(w, v)
     return bool(np.any(np.abs(areas[np.triu_indices(size, 1)]) < PARALLEL))
 
@@ -158,7 +157,7 @@ def inside(size: int, span: jax.Array) -> jax.Array:
 def places_inside(place: jax.Array, span: jax.Array) -> jax.Array:
     """Whether flat indices lie in a span."""
     start, stop, stride, period = (span[i] for i in range(4))
-    place = place // stride % period
+    place = jnp.fmod(place // stride, period)  # the remainder of numbers that are not negative
     return (place >= start) & (place < stop)
 
 
@@ -185,10 +184,9 @@ def coarse_part(steps: np.ndarray) -> slice:
     return slice(SKIPPED, SKIPPED + COARSE) if len(steps) >= 2 * COARSE else slice(0, len(steps))
 
 
-def short_mantissa(bits: jax.Array) -> jax.Array:
-    """Random sign times 1, 1 + 1/32, ... 1 + 31/32 from six random bits each."""
-    value = 1 + (bits & 31).astype(jnp.float32) / 32
-    return jnp.where(bits & 32, -value, value)
+def short_mantissa(bits: Any) -> Any:
+    """Random sign times 1, 1 + 1/32, ... 1 + 31/32 from six random bits each; of NumPy's arrays and of JAX's."""
+    return (1 + (bits & 31).astype(np.float32) / 32) * (1 - (bits >> 4 & 2).astype(np.float32))
 
 
 def power_of_two_near(size: jax.Array) -> jax.Array:
@@ -243,13 +241,13 @@ class Pattern:
 
 
 def pattern(
-    seed: jax.Array, count: int, scale: jax.Array, index: Any = 0, span: jax.Array | None = None, size: Any = None
+    random: jax.Array, scale: jax.Array, index: Any = 0, span: jax.Array | None = None, size: Any = None
 ) -> Pattern:
-    """Random signs and mantissas for `count` components, at the given kind of scale, within a span.
+    """Signs and mantissas of components from their random words, at the given kind of scale, within a span.
 
     `size` is that of the leaf of which one component moves alone.
     """
-    random = random_words(seed, count)
+    count = len(random)
 
     def several() -> tuple[jax.Array, jax.Array]:
         half = (random & HALF) > 0
@@ -259,7 +257,7 @@ def pattern(
         return short_mantissa(random) * kept, short_mantissa(random >> 6) * kept
 
     def one() -> tuple[jax.Array, jax.Array]:
-        only = jnp.where(jnp.arange(count) == index % size, ALONE, 0).astype(jnp.float32)
+        only = jnp.where(jnp.arange(count) == jnp.fmod(index, size), ALONE, 0).astype(jnp.float32)
         return only * (index < size), only * (index >= size)
 
     # A branch is also where XLA does not fuse: else it would draw anew in each leaf.
@@ -284,15 +282,17 @@ def pattern_of(leaf: jax.Array, seed: jax.Array, scale: jax.Array, index: Any, s
     return Pattern(real, imaginary, (scale == COMPONENT) | (scale == BASIS))
 
 
+def direction_words(seed: jax.Array, count: int) -> jax.Array:
+    """`count` words of 16 random bits of a direction: the seed itself says how the first few components move."""
+    few = jax.lax.bitcast_convert_type(seed, jnp.uint16).reshape(FEW)
+    if count <= FEW:
+        return few[:count]
+    return jax.lax.dynamic_update_slice(random_words(seed, count), few, (0,))
+
+
 def random_words(seed: jax.Array, count: int) -> jax.Array:
     """`count` words of 16 random bits. The generator compiles ten times faster than threefry; its prefix stays."""
     return jax.random.bits(jax.random.wrap_key_data(seed, impl="rbg"), (count,), jnp.uint16)
-
-
-@jax.jit
-def _first_few(seed: jax.Array) -> jax.Array:
-    """The first components of a direction, of any leaf."""
-    return short_mantissa(random_words(seed, FEW))
 
 
 def cotangents(

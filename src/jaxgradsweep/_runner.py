@@ -256,13 +256,21 @@ def call(task: Task, arrays: Any, rows: np.ndarray, lanes: int) -> Found:
     """What one call of a program returns of some rows."""
     assert task.program is not None
     told = task.program(*arrays, *packed_for(lanes, rows, task.steps, task.width))
-    found = {}
-    for name, value in told.items():
-        values = np.asarray(value, np.float64).reshape(lanes, MAX_PROBES, *task.shapes[name])
-        found[name] = np.empty((len(rows), *task.shapes[name]))
-        for lane in range(lanes):
-            found[name][lane::lanes] = values[lane, : len(rows[lane::lanes])]
-    return found
+    values = np.concatenate([np.asarray(part, np.float64).reshape(lanes, MAX_PROBES, -1) for part in told], axis=2)
+    own = np.empty((len(rows), values.shape[2]))
+    for lane in range(lanes):
+        own[lane::lanes] = values[lane, : len(rows[lane::lanes])]
+    return apart(own, task.shapes)
+
+
+def apart(values: np.ndarray, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, np.ndarray]:
+    """Rows of numbers, taken apart into arrays of such shapes, which are side by side in each row."""
+    stops = np.cumsum([math.prod(shape) for shape in shapes.values()])[:-1]
+    parts = np.split(values, stops, axis=-1)
+    return {
+        name: part.reshape((*values.shape[:-1], *shape))
+        for (name, shape), part in zip(shapes.items(), parts, strict=True)
+    }
 
 
 def stacked(known: Sequence[Row | None], task: Task) -> Found:
@@ -311,8 +319,4 @@ def exchange(
     told = np.ascontiguousarray(told).view(np.float64).reshape(processes, -1, width)
     for process in range(processes):
         for j, i in enumerate(todo[process::processes]):
-            row, start = {}, 0
-            for name, shape in shapes.items():
-                stop = start + math.prod(shape)
-                row[name], start = told[process, j, start:stop].reshape(shape), stop
-            known[i] = row
+            known[i] = apart(told[process, j], shapes)

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxgradsweep._claim import Claim, outputs, widen_array
-from jaxgradsweep._probe import COMPONENT, LEAF, cotangents, pattern, pattern_of
+from jaxgradsweep._probe import COMPONENT, LEAF, cotangents, direction_words, pattern, pattern_of, random_words
 from jaxgradsweep._tree import wide_dtype
 
 PER_STEP = ("difference", "forward", "backward", "bend", "roundoff")
@@ -34,7 +34,7 @@ def tangent(
             v if s is None else jax.lax.with_sharding_constraint(v, s) for v, s in zip(moved, shardings, strict=True)
         ]
     sizes = [x.size for x in moving]
-    drawn = pattern(seed, max(sizes), scale, index, span, jnp.asarray(sizes, jnp.int32)[leaf])
+    drawn = pattern(direction_words(seed, max(sizes)), scale, index, span, jnp.asarray(sizes, jnp.int32)[leaf])
     return [drawn.on(x, own, leaf == number) for number, (x, own) in enumerate(zip(moving, scales, strict=True))]
 
 
@@ -61,7 +61,7 @@ def cotangent_of(
 def everywhere(moving: Sequence[jax.Array], scales: Sequence[jax.Array], seed: Any, scale: Any) -> list[jax.Array]:
     """A random direction in all leaves."""
     sizes = [x.size for x in moving]
-    drawn = pattern(seed, sum(sizes), scale)
+    drawn = pattern(random_words(seed, sum(sizes)), scale)
     starts = np.cumsum([0, *sizes[:-1]]).tolist()
     return [drawn.on(x, own, start=start) for x, own, start in zip(moving, scales, starts, strict=True)]
 
@@ -96,10 +96,9 @@ def differences(
     sides = [h, -h] if known is not None else [jnp.zeros(1, h.dtype), h, -h]
     y = at_once(at, jnp.concatenate(sides))
     y = y if known is None else [jnp.concatenate([a, b]) for a, b in zip(known, y, strict=True)]
-    offsets = jnp.zeros(1, h.dtype)
     n, wide = len(h), wide_dtype()
+    exact = [float(jnp.finfo(a.dtype).eps) for a in y]
     y = [widen_array(a, wide) for a in y]
-    exact = [float(jnp.finfo(a.dtype).eps) for a in jax.eval_shape(at, offsets[0])]
     zero, plus, minus = [a[0] for a in y], [a[1 : n + 1] for a in y], [a[n + 1 :] for a in y]
 
     def project(a: list[jax.Array], b: list[jax.Array]) -> jax.Array:

@@ -16,6 +16,7 @@ CHI2_SLACK = 3.0  # accepted excess of reduced chi^2, in its own standard deviat
 OUTLIER = 5.0  # largest accepted residual, in standard deviations of the noise
 INFLATIONS = (1.0, 4.0, 16.0)  # the noise is tried so many times larger than measured
 INFLATION_GAIN = 3.0  # and that is believed where it shrinks the error bar so many times
+ALIKE = 0.5  # unless what is left at a step so resembles what is left at the next one: that is no noise
 BLOCK = 100_000  # residuals at once, in all windows of some probes: they stay in the processor's cache
 
 
@@ -33,7 +34,7 @@ class Bank:
     smaller: np.ndarray  # [windows] the row of the same degree that starts one step later
     richer: np.ndarray  # [windows] the row of the same start with one degree more
     start: np.ndarray  # [windows]
-    residual: np.ndarray  # [windows, steps, steps]
+    residual: np.ndarray  # [steps, windows, steps]: what is left at each step, of the values at all steps
     freedom: np.ndarray  # [windows]
     widening: np.ndarray  # [windows] error bar over standard error
 
@@ -65,7 +66,7 @@ def bank(steps: tuple[float, ...], powers: tuple[int, ...]) -> Bank:
         smaller=np.array([row[s + 1, n] for s, n in windows], int),
         richer=np.array([row[s, n + 1] for s, n in windows], int),
         start=np.array([s for s, _ in windows], int),
-        residual=np.array([residuals[key] for key in windows]).reshape(-1, count, count),
+        residual=np.array([residuals[key] for key in windows]).reshape(-1, count, count).swapaxes(0, 1).copy(),
         freedom=freedom,
         widening=student(freedom / OVERLAP),
     )
@@ -91,7 +92,7 @@ def extrapolate(values: np.ndarray, noise: np.ndarray, first: np.ndarray, window
     noise was measured too low, no long window would be accepted: it is also tried larger, which makes every error bar
     larger too.
     """
-    probes = max(1, BLOCK // max(1, windows.residual[:, 0].size))
+    probes = max(1, BLOCK // max(1, windows.residual[..., 0].size))
     blocks = [
         extrapolate_block(values[rows], noise[rows], first[rows], windows)
         for rows in (slice(start, start + probes) for start in range(0, max(len(values), 1), probes))
@@ -100,7 +101,7 @@ def extrapolate(values: np.ndarray, noise: np.ndarray, first: np.ndarray, window
 
 
 def extrapolate_block(values: np.ndarray, noise: np.ndarray, first: np.ndarray, windows: Bank) -> Extrapolation:
-    """Some probes at once. The axes of what is large are windows, steps, probes."""
+    """Some probes at once. The axes of what is large are steps, windows, probes: the first is summed over fastest."""
     everything = windows.functional @ values.T
     estimate = everything[windows.row]
     statistical = np.sqrt(windows.squared @ noise.T**2)
@@ -108,7 +109,7 @@ def extrapolate_block(values: np.ndarray, noise: np.ndarray, first: np.ndarray, 
     change = np.abs(estimate - everything[windows.smaller])
     np.maximum(change, np.abs(estimate - everything[windows.richer]), out=change)
     residual = windows.residual @ values.T
-    least = 4 * np.finfo(float).eps * np.abs(values.T[windows.start])[:, None]
+    least = 4 * np.finfo(float).eps * np.abs(values.T[windows.start])
     start, freedom, widening = (each[:, None] for each in (windows.start, windows.freedom, windows.widening))
     usable, columns = start >= first, np.arange(len(values))
     found = None
@@ -117,10 +118,12 @@ def extrapolate_block(values: np.ndarray, noise: np.ndarray, first: np.ndarray, 
         bar = np.where(usable, bar, np.inf)
         if found is not None and np.all(bar.min(axis=0, initial=np.inf) >= found.uncertainty / INFLATION_GAIN):
             continue  # whatever fits with so much noise, it would not be believed
-        squared = residual / (inflation * noise.T + least)
-        np.square(squared, out=squared)
-        fits = usable & (squared.sum(axis=1) <= freedom + CHI2_SLACK * np.sqrt(2 * freedom))
-        fits &= squared.max(axis=1) <= OUTLIER**2
+        left = residual / (inflation * noise.T[:, None] + least)
+        alike = np.sum(left[1:] * left[:-1], axis=0)
+        np.square(left, out=left)
+        total = left.sum(axis=0)
+        fits = usable & (total <= freedom + CHI2_SLACK * np.sqrt(2 * freedom)) & (left.max(axis=0) <= OUTLIER**2)
+        fits &= alike <= ALIKE * np.maximum(total, freedom if inflation == 1 else 0)
         bar = np.where(fits, bar, np.inf)
         best = np.argmin(bar, axis=0)
         one = Extrapolation(
