@@ -413,6 +413,21 @@ def test_two_swapped_components_are_found_though_two_directions_would_move_both_
     assert report.verdict is jgs.Verdict.WRONG
 
 
+@pytest.mark.parametrize("directions", [None, 2])
+@pytest.mark.parametrize("key", [6, 60, 61, 72])
+def test_an_error_above_the_tolerance_is_found_though_two_directions_show_less_of_it(key, directions):
+    """They are nearly orthogonal to it; an error that is measured close below the tolerance is looked at along more."""
+    point = np.linspace(0.2, 1.2, 50)
+    off = 4e-9 * np.where(np.random.default_rng(0).random(50) < 0.5, -1, 1)
+    settings = {"key": key, "directions": directions, "locate": False}
+
+    def claim(x):
+        return jnp.cos(x) * (1 + off)
+
+    report = jgs.check_grad(lambda x: jnp.sum(jnp.sin(x)), (point,), grad=claim, **settings)
+    assert report.verdict is jgs.Verdict.WRONG
+
+
 @pytest.mark.parametrize("factor", [-1.0, 0.0, 2.0])
 @pytest.mark.parametrize("key", [2239, 3532])
 def test_a_wrong_factor_is_found_though_the_first_directions_are_orthogonal_to_the_gradient(key, factor):

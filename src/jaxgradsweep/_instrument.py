@@ -28,6 +28,7 @@ MORE_DIRECTIONS = 2  # further directions of each scale in a second look
 FAINT = 0.25  # derivatives along all directions of a leaf are smaller than this part of what is usual in 6 % of leaves
 SMOOTHLY = 0.5  # second differences of a smooth function grow with the square of h, to within this in the exponent
 ROUNDS = 3  # so many times more directions are drawn for them
+HIDDEN, ENOUGH = 8.0, 6  # an error projects to an eighth of itself along two directions in 1 leaf of 64, not along six
 FARTHER = 3  # where a function raises at far points, so many steps are dropped at a time
 SMOOTH = (Reason.CONVERGES, Reason.EXACT)
 SEGMENT_END = 2.0**-36  # the identity is asked at every second step down to here
@@ -80,6 +81,19 @@ class Look:
                 continue
             length, usual = (np.linalg.norm(values[rows] / unit) for values in (told, self.sweep.size))
             if length < FAINT * usual:
+                found.append(int(leaf))
+        return found
+
+    @property
+    def nearly_off(self) -> list[int]:
+        """Leaves with an error that is measured, but under the tolerance by less than the first directions may hide."""
+        found, weighing = [], self.weighing
+        for leaf in np.unique(self.probes.leaf):
+            rows = (self.probes.leaf == leaf) & (self.probes.scale == LEAF)
+            off, bound, scale = (np.linalg.norm(v[rows]) for v in (weighing.error, weighing.bound, weighing.scale))
+            limit = self.criteria.tolerance * scale
+            few = np.count_nonzero(rows) < ENOUGH
+            if few and max(limit / HIDDEN, self.criteria.margin * bound) < off <= limit:
                 found.append(int(leaf))
         return found
 
@@ -219,9 +233,9 @@ class Instrument:
         return Look(look.probes, _sweep.between(look.sweep, rest, part.start), None, self.criteria)
 
     def along_more(self, look: Look) -> Look:
-        """The look with more directions for leaves that are faint along those drawn first."""
+        """The look with more directions for leaves that are faint along those drawn first, or nearly off."""
         for _ in range(ROUNDS):
-            if not (leaves := look.faint):
+            if not (leaves := look.faint or look.nearly_off):
                 break
             new = self.draw_more(look, leaves)
             with standing(look):
