@@ -90,7 +90,9 @@ class Look:
         found, weighing = [], self.weighing
         for leaf in np.unique(self.probes.leaf):
             rows = (self.probes.leaf == leaf) & (self.probes.scale == LEAF)
-            off, bound, scale = (np.linalg.norm(v[rows]) for v in (weighing.error, weighing.bound, weighing.scale))
+            three = np.stack([weighing.error[rows], weighing.bound[rows], weighing.scale[rows]])
+            with np.errstate(all="ignore"):  # what is not finite is not nearly anything
+                off, bound, scale = np.linalg.norm(three / np.max(weighing.scale[rows]), axis=1)
             limit = self.criteria.tolerance * scale
             few = np.count_nonzero(rows) < ENOUGH
             if few and max(limit / HIDDEN, self.criteria.margin * bound) < off <= limit:
