@@ -123,11 +123,10 @@ def test_jax_agrees_with_the_exact_derivative(case):
     np.testing.assert_allclose(found, slopes, rtol=1e-6, atol=1e-6 * np.max(np.abs(slopes), initial=0.0))
 
 
-# ---- the verdicts. The whole corpus takes half an hour (benchmarks/judgement.py); here is one case in twenty or thirty.
+# ---- the verdicts. The whole corpus takes half an hour (benchmarks/judgement.py); here is one in twenty or thirty.
 
 
 ENDLESS = {"special.exp1.tiny.hard"}  # JAX's loop does not end there under vmap
-UNDECIDED = {"bad.random_dirichlet": "at a concentration of exactly 1 the sampler takes another branch: a jump"}
 
 
 def sample(dtype, modules, every):
@@ -135,8 +134,7 @@ def sample(dtype, modules, every):
     cases = [case for case in corpus.load(modules).values() if dtype in case.dtypes and not case.requires]
     cases = [case for case in cases if case.name not in ENDLESS]
     cases = sorted(cases, key=lambda case: hashlib.md5(case.name.encode()).hexdigest())
-    marks = {name: pytest.mark.xfail(reason=reason, strict=True) for name, reason in UNDECIDED.items()}
-    return [pytest.param(case, id=case.name, marks=marks.get(case.name, ())) for case in cases[::every]]
+    return [pytest.param(case, id=case.name) for case in cases[::every]]
 
 
 def verdict_on(case, dtype):
