@@ -260,11 +260,11 @@ def call(task: Task, arrays: Any, rows: np.ndarray, lanes: int) -> Found:
     own = np.empty((len(rows), values.shape[2]))
     for lane in range(lanes):
         own[lane::lanes] = values[lane, : len(rows[lane::lanes])]
-    return apart(own, task.shapes)
+    return side_by_side(own, task.shapes)
 
 
-def apart(values: np.ndarray, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, np.ndarray]:
-    """Rows of numbers, taken apart into arrays of such shapes, which are side by side in each row."""
+def side_by_side(values: np.ndarray, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, np.ndarray]:
+    """Arrays of such shapes, from the rows of numbers in which they are side by side."""
     stops = np.cumsum([math.prod(shape) for shape in shapes.values()])[:-1]
     parts = np.split(values, stops, axis=-1)
     return {
@@ -319,4 +319,4 @@ def exchange(
     told = np.ascontiguousarray(told).view(np.float64).reshape(processes, -1, width)
     for process in range(processes):
         for j, i in enumerate(todo[process::processes]):
-            known[i] = apart(told[process, j], shapes)
+            known[i] = side_by_side(told[process, j], shapes)

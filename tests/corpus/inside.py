@@ -12,7 +12,6 @@ from corpus.case import BF16, F16, F32, F64, Collection
 CASES = Collection()
 FAMILY = "mixed precision"
 HIGHER = {F32: (F64,), BF16: (F64, F32), F16: (F64, F32)}
-FAINT = {"inside.attention_bfloat16": (F64, F32)}  # what it adds lies under its rounding along some directions
 normal = np.random.default_rng(2026).normal
 INPUTS, TARGETS, QUERIES = normal(size=(8, 4)), normal(size=8), normal(size=(6, 4))
 
@@ -87,7 +86,6 @@ def add(shape, low):
         kind="wrong",
         twin=name,
         cause=f"the derivative of what is computed in {low} is left out",
-        undecidable=FAINT.get(name, ()),
         **details,
     )
 
