@@ -175,7 +175,7 @@ def told():
             yield pytest.param(case, dtype, id=f"{name}-{dtype}", marks=marks)
 
 
-@pytest.mark.parametrize(("case", "dtype"), told())
+@pytest.mark.parametrize(("case", "dtype"), list(told()))
 def test_a_mistake_once_found_is_not_made_again(case, dtype):
     with jax.enable_x64(dtype == F64):
         assert verdict_on(case, dtype) in case.expected(dtype)
