@@ -8,6 +8,7 @@ Every figure is held against a derivative known otherwise: JAX's gradient in flo
 import argparse
 import collections
 import functools
+import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -276,6 +277,7 @@ def detection_section(seeds: int, write: bool) -> None:
     for dtype, error, rtol in (("float64", 1e-11, 5e-12), ("float32", 1e-4, 5e-5)):
         for activation in ("tanh", "gelu"):
             rows.append(detection_row(activation, dtype, error, rtol, seeds))
+            print(" | ".join(rows[-1]), file=sys.stderr, flush=True)  # the next may take ten minutes
     header = [
         "activation, dtype", "rtol", "relative error of one leaf", "WRONG, and blamed on that leaf alone (target)",
         "other verdicts", "right gradient, all leaves CORRECT (target)", "false accusations (target)",
