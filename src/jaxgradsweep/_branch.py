@@ -53,9 +53,9 @@ def branches(subject: Subject, claimed: Leaves, leaves: Sequence[int]) -> Iterat
         return
     if not edges:
         return
-    flows, whole = _programs(claim, tuple(edge for edge, _ in edges), tuple(leaves))
-    for table in attempted(lambda moving, held: flows(list(moving), held, claimed), subject):
-        error, flow, both = np.stack(table).T
+    flows, whole = _programs(claim, tuple(edge for edge, _ in edges))
+    for table in attempted(lambda moving, held: [flows(list(moving), held, claimed)], subject):
+        error, flow, both = table[0][:, :, list(leaves)].sum(axis=2).T
         with np.errstate(all="ignore"):
             left, excess = error - both**2 / flow, both / flow
         for number in np.flatnonzero((left <= ALIGNED**2 * error) & (error > 0) & np.isfinite(excess)):
@@ -67,10 +67,10 @@ def branches(subject: Subject, claimed: Leaves, leaves: Sequence[int]) -> Iterat
 
 
 @kept
-def _programs(claim: Claim, edges: tuple[Edge, ...], leaves: tuple[int, ...]) -> tuple[Callable, Callable]:
-    """Compiled: what flows through each operand, over some leaves, and the gradient with a factor for each."""
+def _programs(claim: Claim, edges: tuple[Edge, ...]) -> tuple[Callable, Callable]:
+    """Compiled: what flows through each operand, and the gradient with a factor for each."""
     gradient = with_factors(claim, edges)
-    return compiled(claim, functools.partial(products, gradient, len(edges), leaves)), compiled(claim, gradient)
+    return compiled(claim, functools.partial(products, gradient, len(edges))), compiled(claim, gradient)
 
 
 @kept
@@ -96,23 +96,25 @@ def with_factors(claim: Claim, edges: Sequence[Edge]) -> Callable[..., Any]:
     return gradient
 
 
-def products(gradient: Callable, count: int, leaves: Sequence[int], moving: Any, held: Any, claimed: Any) -> Any:
-    """For each edge: squares of the error and of what flows through it, and their product, over some leaves."""
-    ones = jnp.ones(count)
-    right = gradient(moving, held, ones)
-    error = [claimed[i] - right[i] for i in leaves]
+def products(gradient: Callable, count: int, moving: Any, held: Any, claimed: Any) -> jax.Array:
+    """Of each edge and leaf: squares of the error and of what flows through it, and their product [edges, 3, leaves].
 
-    def one(number: Any) -> Any:
-        cut = gradient(moving, held, ones.at[number].set(0.0))
-        flow = [right[i] - cut[i] for i in leaves]
-        return jnp.stack([dot(error, error), dot(flow, flow), dot(error, flow)])
+    The first turn, in which no edge is cut, gives the gradient itself.
+    """
 
-    return jax.lax.map(one, jnp.arange(count))
+    def turn(right: Any, number: Any) -> tuple[Any, jax.Array]:
+        cut = gradient(moving, held, jnp.where(jnp.arange(count) == number, 0.0, 1.0))
+        right = [jnp.where(number < 0, new, old) for new, old in zip(cut, right, strict=True)]
+        error, flow = ([y - x for x, y in zip(right, of, strict=True)] for of in (claimed, cut))
+        return right, jnp.stack([dots(error, error), dots(flow, flow), -dots(error, flow)])
+
+    nothing = [jnp.zeros_like(leaf) for leaf in moving]
+    return jax.lax.scan(turn, nothing, jnp.arange(-1, count))[1][1:]
 
 
-def dot(a: Sequence[Any], b: Sequence[Any]) -> Any:
-    """The inner product over several leaves."""
-    return sum((jnp.real(jnp.vdot(x, y)) for x, y in zip(a, b, strict=True)), start=jnp.zeros(()))
+def dots(a: Sequence[Any], b: Sequence[Any]) -> jax.Array:
+    """The inner product of each pair of leaves."""
+    return jnp.stack([jnp.real(jnp.vdot(x, y)) for x, y in zip(a, b, strict=True)])
 
 
 def edges_of(program: Any, active: Sequence[bool]) -> list[tuple[Edge, str]]:

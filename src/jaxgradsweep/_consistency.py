@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxgradsweep._cache import kept
-from jaxgradsweep._claim import Arrays, Claim, linearise, outputs, pair, transposed, value_with
+from jaxgradsweep._claim import Arrays, Claim, Pairing, linearise, outputs, pair, transposed, value_with
 from jaxgradsweep._compile import compiled
 from jaxgradsweep._probe import LEAF, cotangents, root_mean_square, scale_of, seed_words
 from jaxgradsweep._stencil import displaced, everywhere
@@ -165,14 +165,17 @@ def _program(claim: Claim, laws: tuple[Law, ...]) -> Callable[..., dict[Law, Any
 def _at_point(claim: Claim, laws: Sequence[Law], moving: Any, held: Any, values: Any, seed: Any, t: Any) -> Any:
     moving = [jnp.asarray(leaf) for leaf in moving]
     scales = [scale_of(leaf) for leaf in moving]
-    v, w, p = (everywhere(moving, scales, seed[i], LEAF) for i in range(3))
-    at = displaced(moving, everywhere(moving, scales, seed[3], LEAF), t)
+    drawn = jax.lax.map(lambda each: everywhere(moving, scales, each, LEAF), seed)
+    v, w, p, aside = ([leaf[i] for leaf in drawn] for i in range(4))
+    at = displaced(moving, aside, t)
     out, pairing = linearise(claim, at, held, values)
     q = p
     if not claim.of_hessian:
-        p, q = (cotangents(out, seed[i], jnp.int32(LEAF)) for i in (2, 1))
-    if Law.VALUE in laws:
-        yield Law.VALUE, apart(p, value_with(claim, out, pairing(v, p)), outputs(claim, at, held))
+        duals = jax.lax.map(lambda each: cotangents(out, each, jnp.int32(LEAF)), seed[1:3])
+        q, p = ([leaf[i] for leaf in duals] for i in range(2))
+    several = Law.SYMMETRY in laws or Law.LINEARITY in laws
+    told = paired(pairing, forms(claim, (v, w), (p, q))[: None if several else 1])
+    first, last = told[0], told[-1]
     if Law.BATCH in laws:
         points = jnp.asarray((0.0, *FAR), t.dtype)
         many = jax.vmap(lambda s: outputs(claim, displaced(at, v, s), held))(points)
@@ -180,32 +183,32 @@ def _at_point(claim: Claim, laws: Sequence[Law], moving: Any, held: Any, values:
         each = [jnp.where(jnp.isfinite(b), b, a) for a, b in zip(many, each, strict=True)]
         weights = cotangents(each, seed[2], jnp.int32(LEAF))
         yield Law.BATCH, apart(weights, many, each)
+    if Law.VALUE in laws:
+        yield Law.VALUE, apart(p, value_with(claim, out, first), outputs(claim, at, held))
     if Law.ADJOINT in laws:
-        yield Law.ADJOINT, difference(pairing(v, p), linearise(transposed(claim), at, held, values)[1](v, p))
-    if Law.SYMMETRY in laws or Law.LINEARITY in laws:
-        totals, sizes = forms(claim, pairing, (v, w), (p, q))
-        if Law.SYMMETRY in laws:
-            yield Law.SYMMETRY, difference((totals[0], sizes[0]), (totals[1], sizes[1]))
-        if Law.LINEARITY in laws:
-            a, b = MIX
-            parts = jnp.stack([sizes[-1], a * sizes[0], b * sizes[-2]])
-            yield Law.LINEARITY, (totals[-1] - a * totals[0] - b * totals[-2], root_mean_square(parts))
+        yield Law.ADJOINT, difference(first, linearise(transposed(claim), at, held, values)[1](v, p))
+    if Law.SYMMETRY in laws:
+        yield Law.SYMMETRY, difference(first, told[1])
+    if Law.LINEARITY in laws:
+        (a, b), other = MIX, told[-2]
+        parts = jnp.stack([last[1], a * first[1], b * other[1]])
+        yield Law.LINEARITY, (last[0] - a * first[0] - b * other[0], root_mean_square(parts))
 
 
-def forms(claim: Claim, pairing: Any, tangents: tuple[Arrays, Arrays], duals: tuple[Arrays, Arrays]) -> Any:
-    """The claimed `<p, L v>` and its size: for v and p first, and last for w, and for a mixture of v and w.
+def forms(claim: Claim, tangents: tuple[Arrays, Arrays], duals: tuple[Arrays, Arrays]) -> list[tuple[Arrays, Arrays]]:
+    """What is paired: v and p first, and last w, and a mixture of v and w; for a Hessian also p and v, second.
 
-    For a Hessian also for p and v, second. For a VJP the mixture is one of cotangents.
+    For a VJP the mixture is one of cotangents.
     """
     (v, w), (p, q) = tangents, duals
-    if claim.kind == "vjp":
-        firsts, seconds = [v, v, v], [p, q, mixed(p, q)]
-    else:
-        firsts, seconds = [v, w, mixed(v, w)], [p, p, p]
-    if claim.of_hessian:
-        firsts, seconds = [v, p, *firsts[1:]], [p, v, *seconds[1:]]
-    both = [[jnp.stack(leaves) for leaves in zip(*side, strict=True)] for side in (firsts, seconds)]
-    return jax.lax.map(lambda given: pairing(*given)[:2], tuple(both))
+    others = [(v, q), (v, mixed(p, q))] if claim.kind == "vjp" else [(w, p), (mixed(v, w), p)]
+    return [(v, p), *([(p, v)] if claim.of_hessian else []), *others]
+
+
+def paired(pairing: Pairing, given: list[tuple[Arrays, Arrays]]) -> list[list[Any]]:
+    """What a pairing returns of each of some pairs, compiled once for all."""
+    told = jax.lax.map(lambda pair: pairing(*pair), jax.tree.map(lambda *leaves: jnp.stack(leaves), *given))
+    return [jax.tree.map(lambda leaf, i=i: leaf[i], told) for i in range(len(given))]
 
 
 def mixed(a: Arrays, b: Arrays) -> Arrays:

@@ -28,7 +28,7 @@ MORE_DIRECTIONS = 2  # further directions of each scale in a second look
 FAINT = 0.25  # derivatives along all directions of a leaf are smaller than this part of what is usual in 6 % of leaves
 SMOOTHLY = 0.5  # second differences of a smooth function grow with the square of h, to within this in the exponent
 ROUNDS = 3  # so many times more directions are drawn for them
-HIDDEN, ENOUGH = 8.0, 6  # an error projects to an eighth of itself along two directions in 1 leaf of 64, not along six
+TWICE, UNSEEN = 2.0, 1e-3  # directions are enough that hide an error of twice the tolerance no more often than this
 FARTHER = 3  # where a function raises at far points, so many steps are dropped at a time
 SMOOTH = (Reason.CONVERGES, Reason.EXACT)
 SEGMENT_END = 2.0**-36  # the identity is asked at every second step down to here
@@ -94,8 +94,9 @@ class Look:
             with np.errstate(all="ignore"):  # what is not finite is not nearly anything
                 off, bound, scale = np.linalg.norm(three / np.max(weighing.scale[rows]), axis=1)
             limit = self.criteria.tolerance * scale
-            few = np.count_nonzero(rows) < ENOUGH
-            if few and max(limit / HIDDEN, self.criteria.margin * bound) < off <= limit:
+            if not self.criteria.margin * bound < off <= limit:
+                continue
+            if chance_below(off / (TWICE * limit), np.count_nonzero(rows)) > UNSEEN:
                 found.append(int(leaf))
         return found
 
@@ -332,6 +333,16 @@ class Instrument:
         except Exception:  # the function raises at every larger step
             return look
         return Look(look.probes, _sweep.extend(look.sweep, rows, outer), look.segments, self.criteria)
+
+
+def chance_below(ratio: float, count: int) -> float:
+    """How often the RMS of so many projections of an error is less than this part of what it is on the average.
+
+    Projections are normal, and their squares sum to chi^2; an odd number of them counts as one less.
+    """
+    half = max(count // 2, 1)
+    terms = np.cumprod([1.0, *(half * ratio**2 / np.arange(1, half))])
+    return float(1 - np.exp(-half * ratio**2) * np.sum(terms))
 
 
 @contextlib.contextmanager
