@@ -46,7 +46,7 @@ def branches(subject: Subject, claimed: Leaves, leaves: Sequence[int]) -> Iterat
         claimed: the claimed derivative.
         leaves: numbers of the leaves that it must explain.
     """
-    claim = subject.claim
+    claim = subject.claim.plain
     try:
         edges = edges_in(claim, structs_of(subject.point))
     except Exception:

@@ -13,8 +13,12 @@ import weakref
 from collections.abc import Callable
 from typing import Any
 
+import jax
+
 from jaxgradsweep._tree import Layout, Same
 
+# A function of arrays that many programs hold: traced once for each shape, and put among the operations of its callers.
+traced_once = functools.partial(jax.jit, inline=True)
 MOST = 64  # of one kind: the least recently used goes
 
 

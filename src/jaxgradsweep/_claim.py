@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxgradsweep._cache import Weak, fields_weakened
+from jaxgradsweep._cache import Weak, fields_weakened, traced_once
 from jaxgradsweep._tree import MOVING, Layout, Same, is_inexact, wide_dtype
 
 # How JAX's own derivative is taken: each kind of check tries these, from the left.
@@ -73,7 +73,8 @@ class Claim:
     by_value: bool = False  # the derivative is given as numbers, one array per moving leaf
     mode: str = ""  # one of the kind's MODES; for an HVP with a rule of its own, how its gradient is taken
     vectorised: bool = True  # False: evaluate one point after the other, where vmap refuses
-    captured: tuple[Same, ...] = ()  # what the functions read from outside, which compiled code bakes in
+    captured: tuple[Same, ...] = ()  # what the function reads from outside, which compiled code bakes in
+    captured_by_rule: tuple[Same, ...] = ()  # and what only the rule reads
     calls_out: bool = False  # the function calls what JAX does not look into, such as the host
     small: bool = False  # one evaluation is so little work that compiling costs more
     both_modes: bool = False  # pair JAX's own derivative in the other mode as well
@@ -83,6 +84,16 @@ class Claim:
     def weak(self) -> "Claim":
         """The same claim, which keeps none of the user's functions alive."""
         return fields_weakened(self)
+
+    @functools.cached_property
+    def plain(self) -> "Claim":
+        """What it shares with all claims about the function: programs about that alone are compiled once for them."""
+        return dataclasses.replace(self, rule=None, captured_by_rule=())
+
+    @property
+    def reads(self) -> tuple[Same, ...]:
+        """All that the functions read from outside."""
+        return self.captured + self.captured_by_rule
 
     @property
     def roots(self) -> list[Weak]:
@@ -240,6 +251,7 @@ def transposed(claim: Claim) -> Claim:
     return dataclasses.replace(claim, kind=kind, mode=mode, rule=None, both_modes=False)
 
 
+@traced_once
 def pair(a: Sequence[Any], b: Sequence[Any]) -> tuple[jax.Array, jax.Array]:
     """`Re sum a b` over all leaves, and the RMS size of its terms, `sqrt(sum |a b|^2)`, without overflow."""
     wide = wide_dtype()

@@ -176,15 +176,17 @@ def _at_point(claim: Claim, laws: Sequence[Law], moving: Any, held: Any, values:
     several = Law.SYMMETRY in laws or Law.LINEARITY in laws
     told = paired(pairing, forms(claim, (v, w), (p, q))[: None if several else 1])
     first, last = told[0], told[-1]
+    alone: Arrays | None = None
     if Law.BATCH in laws:
         points = jnp.asarray((0.0, *FAR), t.dtype)
         many = jax.vmap(lambda s: outputs(claim, displaced(at, v, s), held))(points)
         each = jax.lax.map(lambda s: outputs(claim, displaced(at, v, s), held), points)
+        alone = [b[0] for b in each]
         each = [jnp.where(jnp.isfinite(b), b, a) for a, b in zip(many, each, strict=True)]
         weights = cotangents(each, seed[2], jnp.int32(LEAF))
         yield Law.BATCH, apart(weights, many, each)
     if Law.VALUE in laws:
-        yield Law.VALUE, apart(p, value_with(claim, out, first), outputs(claim, at, held))
+        yield Law.VALUE, apart(p, value_with(claim, out, first), alone or outputs(claim, at, held))
     if Law.ADJOINT in laws:
         yield Law.ADJOINT, difference(first, linearise(transposed(claim), at, held, values)[1](v, p))
     if Law.SYMMETRY in laws:

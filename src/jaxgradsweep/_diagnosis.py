@@ -179,7 +179,7 @@ def by_program(
         found += causes("activation", leaves, None, which=which, words=words)
     if evaluate is None:
         return found
-    gradient = own_gradient(subject.claim, evaluate)
+    gradient = own_gradient(subject.claim.plain, evaluate)
     if (flow := by_branch(subject, claimed, [at[path] for path in open_], fits, wrong)) is not None:
         value, leaves, words = flow
         found += causes("branch", leaves, value, **words)

@@ -77,7 +77,7 @@ def at_precision(
         try:
             with _sweep.precision(dtype, settings.matmul_precision):
                 subject = prepare(kind, fun, args, numbers, single=single, dtype=dtype, **shape)
-                read = subject.claim.captured
+                read = subject.claim.reads
                 return run(dataclasses.replace(subject, notes=(*notes, *subject.notes)), dtype)
         finally:
             renewed(read)

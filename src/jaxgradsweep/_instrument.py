@@ -96,7 +96,7 @@ class Look:
             limit = self.criteria.tolerance * scale
             if not self.criteria.margin * bound < off <= limit:
                 continue
-            if chance_below(off / (TWICE * limit), np.count_nonzero(rows)) > UNSEEN:
+            if chance_below(off / (TWICE * limit), int(np.sum(rows))) > UNSEEN:
                 found.append(int(leaf))
         return found
 

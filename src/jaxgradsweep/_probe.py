@@ -5,6 +5,7 @@ A direction is a random sign times a short random mantissa times a power of two 
 """
 
 import dataclasses
+import functools
 import hashlib
 from collections.abc import Sequence
 from typing import Any
@@ -13,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxgradsweep._cache import traced_once
 from jaxgradsweep._tree import wide_dtype
 
 LEAF, COMPONENT = 0, 1  # scale of a random direction: the leaf's, or each component's own
@@ -206,6 +208,7 @@ def root_mean_square(x: jax.Array) -> jax.Array:
     return largest * jnp.sqrt(jnp.mean((size / unit) ** 2))
 
 
+@traced_once
 def scale_of(leaf: jax.Array) -> jax.Array:
     """The power of two near a leaf's RMS."""
     return power_of_two_near(1.001 * root_mean_square(size_of(leaf)))  # ones have the same in every precision
@@ -221,6 +224,7 @@ def size_of(leaf: jax.Array) -> jax.Array:
     return jnp.abs(leaf).astype(wide_dtype())
 
 
+@jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Pattern:
     """A direction in units of a scale, for any leaf up to some size: real and imaginary part of each component."""
@@ -229,6 +233,7 @@ class Pattern:
     imaginary: jax.Array
     by_component: jax.Array  # whether each component has its own scale
 
+    @functools.partial(traced_once, static_argnames="start")
     def on(self, leaf: jax.Array, overall: jax.Array, counts: jax.Array | bool = True, start: int = 0) -> jax.Array:
         """The tangent of one leaf, of its own dtype; zero unless it counts."""
         whole = self.real.shape == leaf.shape  # drawn for this leaf alone
@@ -240,6 +245,7 @@ class Pattern:
         return jnp.where(counts, scale * value.reshape(leaf.shape), 0).astype(leaf.dtype)
 
 
+@traced_once
 def pattern(
     random: jax.Array, scale: jax.Array, index: Any = 0, span: jax.Array | None = None, size: Any = None
 ) -> Pattern:
@@ -305,6 +311,13 @@ def cotangents(
     """
     if len(outputs) == 1 and outputs[0].shape == () and not jnp.iscomplexobj(outputs[0]):
         return [jnp.ones((), wide_dtype())]
+    return _drawn_cotangents(outputs, seed, scale, dual)
+
+
+@traced_once
+def _drawn_cotangents(
+    outputs: list[jax.Array], seed: jax.Array, scale: jax.Array, dual: jax.Array | None
+) -> list[jax.Array]:
     random = random_words(seed[::-1], sum(y.size for y in outputs))
     found, start = [], 0
     for number, y in enumerate(outputs):

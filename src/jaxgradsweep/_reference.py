@@ -100,7 +100,7 @@ def gradient_of(claim: Claim, evaluate: Evaluate) -> Gradient:
 def references(subject: Subject) -> Iterator[tuple[Leaves, Evaluate]]:
     """What JAX says the derivative is: with all rules that the function has, with JAX's own only, and without any."""
     for evaluate in WAYS:
-        for leaves in attempted(own_gradient(subject.claim, evaluate), subject):
+        for leaves in attempted(own_gradient(subject.claim.plain, evaluate), subject):
             yield leaves, evaluate
 
 
@@ -137,7 +137,7 @@ def elsewhere(subject: Subject, evaluate: Evaluate) -> Iterator[tuple[str, dict[
     if [y.shape for y in subject.outputs] != [np.shape(x) for x in point.moving] or claim.of_hessian:
         return
 
-    at_value, pushed = _elsewhere_programs(claim, evaluate)
+    at_value, pushed = _elsewhere_programs(claim.plain, evaluate)
     for leaves in attempted(at_value, subject):
         yield "elsewhere", {"where": "the value of the function instead of its argument"}, leaves
     for leaves in attempted(pushed, subject):

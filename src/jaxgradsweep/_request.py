@@ -367,15 +367,19 @@ def check_output(claim: Claim, out: Any) -> None:
         raise TypeError("no output of the function is floating or complex: there is nothing to differentiate")
 
 
-def captured(*functions: Any) -> tuple[Same, ...]:
-    """What functions read from outside: values in its closure, defaults and globals, by identity.
+def captured(*groups: tuple[Any, ...]) -> list[tuple[Same, ...]]:
+    """What groups of functions read from outside: values in their closures, defaults and globals, by identity.
 
     Compiled code bakes these in, so that it may be used again only while they are the same. Contents of lists, dicts
-    and NumPy arrays are followed, since they can change in place.
+    and NumPy arrays are followed, since they can change in place. What a group reads too is not repeated for the next.
     """
-    found: list[Same] = []
     seen: set[int] = set()
-    todo = list(functions)
+    return [_followed(list(functions), seen) for functions in groups]
+
+
+def _followed(todo: list[Any], seen: set[int]) -> tuple[Same, ...]:
+    """Some values, and all that they lead to, but for those that were seen."""
+    found: list[Same] = []
     while todo and len(found) < MOST_CAPTURED:
         value = todo.pop()
         if id(value) in seen:

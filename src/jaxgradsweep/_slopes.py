@@ -142,13 +142,13 @@ def blended(step: Any) -> Callable:
 def mistaken(subject: Subject) -> Iterator[tuple[str, str, Leaves]]:
     """Gradients with one operation's derivative wrong: which, what is wrong, and the leaves. One program for all."""
     try:
-        places, lines = places_in(subject.claim, structs_of(subject.point))
+        places, lines = places_in(subject.claim.plain, structs_of(subject.point))
     except Exception:
         return
     if not places:
         return
     numbers = [place for found in places.values() for place in found]
-    run = _blended_program(subject.claim, tuple(numbers))
+    run = _blended_program(subject.claim.plain, tuple(numbers))
     for name, found in places.items():
         groups = [found, *([place] for place in found if 1 < len(found) <= MOST_PLACES)]
         for number, (words, _) in enumerate(mistakes_of(name)):

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxgradsweep._cache import traced_once
 from jaxgradsweep._claim import Claim, outputs, widen_array
 from jaxgradsweep._probe import COMPONENT, LEAF, cotangents, direction_words, pattern, pattern_of, random_words
 from jaxgradsweep._tree import wide_dtype
@@ -96,6 +97,12 @@ def differences(
     sides = [h, -h] if known is not None else [jnp.zeros(1, h.dtype), h, -h]
     y = at_once(at, jnp.concatenate(sides))
     y = y if known is None else [jnp.concatenate([a, b]) for a, b in zip(known, y, strict=True)]
+    return _projected(y, out, u, h)
+
+
+@traced_once
+def _projected(y: list[jax.Array], out: list[jax.Array], u: list[jax.Array], h: jax.Array) -> dict[str, jax.Array]:
+    """What `differences` keeps of the values at 0, h and -h, and of those that come with the claim."""
     n, wide = len(h), wide_dtype()
     exact = [float(jnp.finfo(a.dtype).eps) for a in y]
     y = [widen_array(a, wide) for a in y]

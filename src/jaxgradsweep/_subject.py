@@ -129,8 +129,10 @@ def prepare(
         for each in (fun, rule) if callable(rule) else (fun,):
             layout, arrays = (None, ()) if hold_static else carry(each)
             called.append(Called(Same(type(as_tree(each)) if layout else each), layout, len(point.held)))
-            read += [type(as_tree(each)).__call__, *(leaf.value for leaf in layout.statics)] if layout else [each]
+            inside = [type(as_tree(each)).__call__, *(leaf.value for leaf in layout.statics)] if layout else [each]
+            read.append(tuple(inside))
             point = dataclasses.replace(point, held=(*point.held, *arrays))
+        by_fun, *by_rule = captured(*read)
         claim = Claim(
             kind=kind,
             fun=called[0],
@@ -139,13 +141,14 @@ def prepare(
             has_aux=has_aux,
             holomorphic=holomorphic,
             by_value=by_value,
-            captured=captured(*read),
+            captured=by_fun,
+            captured_by_rule=sum(by_rule, ()),
             matmul=jax.config.jax_default_matmul_precision,  # pyright: ignore[reportAttributeAccessIssue]
         )
         return claim, map_arrays(widen, point) if dtype == "float64" else point
 
     claim, point = attempt(hold_static=False)
-    stale = renewed(claim.captured)
+    stale = renewed(claim.reads)
     if kind == "curvature":
         check_real(point, '`via="function"`', '`via="gradient"`')
     try:
@@ -163,6 +166,7 @@ def prepare(
         "rule": seen.claim.rule and claim.rule,
         "layout": claim.layout,
         "captured": claim.captured,
+        "captured_by_rule": claim.captured_by_rule,
     }
     asked, claim = claim, dataclasses.replace(seen.claim, **held)
     values: list[Any] = []
