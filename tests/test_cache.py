@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import jaxgradsweep as jgs
-from jaxgradsweep import _kernel
+from jaxgradsweep import _kernel, _reference, _slopes
 from jaxgradsweep._cache import MOST, Weak, kept
 from jaxgradsweep._tree import Same
 
@@ -91,6 +91,15 @@ def test_a_weak_value_that_is_gone_equals_nothing_but_itself():
 def test_a_value_that_cannot_be_referred_to_weakly_is_held(value):
     assert Weak(value).value is value
     assert Weak(value) == Weak(value)
+
+
+def test_what_concerns_the_function_alone_is_compiled_once_for_all_claims_about_it():
+    fun = plain(3.0)
+    for rule in (lambda x: jax.grad(fun)(x) + 0.1 * x**2, lambda x: jax.grad(fun)(x) - jnp.exp(x)):
+        assert jgs.check_grad(fun, (X,), grad=rule).verdict is jgs.Verdict.WRONG
+    for programs in (_reference.own_gradient, _slopes._blended_program):
+        about_it = [key for key in programs.entries if key.parts[0].fun.whole == Weak(fun)]
+        assert len(about_it) == 1, about_it
 
 
 def test_a_list_that_changes_between_two_checks_is_seen():

@@ -9,9 +9,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.stats
 
 import jaxgradsweep as jgs
 from helpers import layers, layers_gradient, layers_point, smooth, smooth_gradient
+from jaxgradsweep._instrument import chance_below
 from jaxgradsweep._probe import step_grid
 
 X = np.array([0.3, 0.8, 1.2])
@@ -426,6 +428,23 @@ def test_an_error_above_the_tolerance_is_found_though_two_directions_show_less_o
 
     report = jgs.check_grad(lambda x: jnp.sum(jnp.sin(x)), (point,), grad=claim, **settings)
     assert report.verdict is jgs.Verdict.WRONG
+
+
+@pytest.mark.parametrize("key", [82, 86, 151, 400])
+def test_an_error_of_twice_the_tolerance_is_found_though_eight_directions_show_half_of_it(key):
+    point = np.linspace(0.2, 1.2, 50)
+    off = 2e-9 * np.where(np.random.default_rng(0).random(50) < 0.5, -1, 1)
+    settings = {"key": key, "directions": 8, "locate": False}
+    report = jgs.check_grad(lambda x: jnp.sum(jnp.sin(x)), (point,), grad=lambda x: jnp.cos(x) * (1 + off), **settings)
+    assert report.verdict is jgs.Verdict.WRONG
+
+
+@pytest.mark.parametrize("count", [2, 4, 8, 14])
+@pytest.mark.parametrize("ratio", [0.02, 0.3, 0.9, 2.0])
+def test_how_often_directions_hide_an_error_is_chi_squared(ratio, count):
+    assert chance_below(ratio, count) == pytest.approx(
+        scipy.stats.chi2.cdf(count * ratio**2, count), rel=1e-6, abs=1e-15
+    )
 
 
 @pytest.mark.parametrize("factor", [-1.0, 0.0, 2.0])
