@@ -105,8 +105,9 @@ def products(gradient: Callable, count: int, moving: Any, held: Any, claimed: An
     def turn(right: Any, number: Any) -> tuple[Any, jax.Array]:
         cut = gradient(moving, held, jnp.where(jnp.arange(count) == number, 0.0, 1.0))
         right = [jnp.where(number < 0, new, old) for new, old in zip(cut, right, strict=True)]
-        error, flow = ([y - x for x, y in zip(right, of, strict=True)] for of in (claimed, cut))
-        return right, jnp.stack([dots(error, error), dots(flow, flow), -dots(error, flow)])
+        error = [x - y for x, y in zip(claimed, right, strict=True)]
+        flow = [x - y for x, y in zip(right, cut, strict=True)]
+        return right, jnp.stack([dots(error, error), dots(flow, flow), dots(error, flow)])
 
     nothing = [jnp.zeros_like(leaf) for leaf in moving]
     return jax.lax.scan(turn, nothing, jnp.arange(-1, count))[1][1:]
