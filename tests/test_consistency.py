@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import jaxgradsweep as jgs
+from jaxgradsweep import _consistency
 from jaxgradsweep._wording import Law, Reason, Verdict
 
 X = jnp.array([0.3, 1.2, -0.7, 2.0])
@@ -145,6 +146,17 @@ def test_a_function_of_one_mode_is_tested_without_the_adjoint_and_the_report_say
     assert report.ok
     assert Law.ADJOINT not in laws(report)
     assert any("one of them only" in note for note in report.notes)
+
+
+@pytest.mark.parametrize(("forward", "tried"), [(True, True), (False, False)])
+def test_forward_mode_is_tried_only_where_no_rule_refuses_it(forward, tried, monkeypatch):
+    asked, program = [], _consistency._program
+    monkeypatch.setattr(_consistency, "_program", lambda claim, laws: asked.append(laws) or program(claim, laws))
+    rule = jax.custom_vjp(jnp.sin)
+    rule.defvjp(lambda x: (jnp.sin(x), x), lambda x, g: (g * jnp.cos(x),))
+    report = jgs.check_vjp(jnp.sin if forward else (lambda x: jax.vmap(rule)(x) * 2), (X,))
+    assert [Law.ADJOINT in each for each in asked] == [tried]
+    assert (Law.ADJOINT in laws(report)) is tried
 
 
 # ---- the value that comes with a derivative

@@ -16,7 +16,9 @@ from jaxgradsweep._cache import kept
 from jaxgradsweep._claim import Arrays, Claim, Pairing, linearise, outputs, pair, transposed, value_with
 from jaxgradsweep._compile import compiled
 from jaxgradsweep._probe import LEAF, cotangents, root_mean_square, scale_of, seed_words
+from jaxgradsweep._program import operations
 from jaxgradsweep._stencil import displaced, everywhere
+from jaxgradsweep._subject import Subject, structs_of
 from jaxgradsweep._tree import wide_dtype
 from jaxgradsweep._wording import Law
 
@@ -92,20 +94,11 @@ def affordable(laws: Sequence[Law], budget: int) -> tuple[Law, ...]:
     return tuple(law for law, total in zip(laws, totals, strict=True) if total <= budget)
 
 
-def consistency(
-    claim: Claim,
-    arrays: tuple[Any, Any, Any],
-    laws: Sequence[Law],
-    *,
-    bits: int,
-    floor: float,
-    key: int,
-) -> tuple[Consistency, ...]:
+def consistency(subject: Subject, laws: Sequence[Law], *, bits: int, floor: float, key: int) -> tuple[Consistency, ...]:
     """Test identities at a point. Call it inside the precision of the check.
 
     Args:
-        claim: what is claimed.
-        arrays: moving leaves, held arrays and values of the derivative.
+        subject: what is claimed, and where.
         laws: which identities. The adjoint is left out where the function has one mode only.
         bits: bits of mantissa of the least precise number on the way: points aside differ in some of them.
         floor: relative difference that is rounding in any case.
@@ -114,10 +107,12 @@ def consistency(
     Returns:
         One record for each identity that could be evaluated and is finite.
     """
+    claim, arrays = subject.claim, subject.arrays
     seeds = np.stack([seed_words(key, f"consistency/{i}") for i in range(4 * DRAWS)]).reshape(DRAWS, 4, 4)
     offsets = np.array(ASIDE) * 2.0 ** -np.ceil(0.75 * bits)
     found: dict[Law, Any] = {}
-    for chosen in (tuple(laws), tuple(law for law in laws if law is not Law.ADJOINT)):
+    attempts = [tuple(laws), tuple(law for law in laws if law is not Law.ADJOINT)]
+    for chosen in attempts[Law.ADJOINT in laws and only_backward(claim.plain, structs_of(subject.point)) :]:
         try:
             found = _program(claim, chosen)(*arrays, seeds, offsets.astype(wide_dtype()))
             break
@@ -146,6 +141,19 @@ def record(law: Law, residual: float, roundoff: float, floor: float) -> Consiste
     return Consistency(
         law=law, residual=residual, roundoff=roundoff, limit=limit, advice=law.advice if residual > limit else ""
     )
+
+
+@kept
+def only_backward(claim: Claim, shapes: Any) -> bool:
+    """Whether the function holds a rule for reverse mode alone: JAX says so late, when it compiles forward mode."""
+
+    def pushed(moving: Any, held: Any) -> Any:
+        return jax.jvp(lambda at: outputs(claim, at, held), (moving,), (moving,))
+
+    try:
+        return "custom_lin" in operations(jax.make_jaxpr(pushed)(list(shapes[0]), shapes[1]))
+    except Exception:  # it refuses at once, or raises: the program says so
+        return False
 
 
 @kept

@@ -211,7 +211,7 @@ class Instrument:
             return tuple(swept)
         self.count(sum(map(cost, laws)))
         key, bits, floor = self.settings.key, self.least_bits, self.rounding
-        tested = consistency(claim, subject.arrays, laws, bits=bits, floor=floor, key=key)
+        tested = consistency(subject, laws, bits=bits, floor=floor, key=key)
         if tested and Law.ADJOINT in set(laws) - {each.law for each in tested}:
             self.notes.append(NOTES["no adjoint"])
         told = {each.law for each in tested}  # what could not be tested again stays as the sweep told it
