@@ -141,3 +141,18 @@ def test_a_number_that_function_and_claim_share_moves_alike_in_both(check):
     report = check(potential, (np.array([1.3, 0.9, 1.7]),))
     assert report.verdict is jgs.Verdict.WRONG
     assert 1e-9 < abs(report.findings[0].error) < 1e-7
+
+
+@pytest.mark.parametrize("check", [jgs.check_grad, jgs.check_vjp])
+@pytest.mark.parametrize("data", [np.float64, np.float32])
+def test_a_number_in_single_precision_that_the_claim_alone_holds_is_no_excuse(check, data):
+    weights = RANDOM.normal(size=25).astype(data)
+
+    @jax.custom_vjp
+    def decibel(x):
+        return 10 * jnp.log10(x)
+
+    decibel.defvjp(lambda x: (decibel(x), x), lambda x, u: (u * 10 / (x * jnp.float32(np.log(10))),))
+    report = check(lambda x: jnp.sum(weights * decibel(x)), (np.linspace(0.5, 1.5, 25),))
+    assert report.verdict is jgs.Verdict.WRONG
+    assert 1e-8 < abs(report.findings[0].error) < 1e-7

@@ -6,7 +6,6 @@ from a mistake by moving these numbers by their own rounding: it changes as a wh
 """
 
 import dataclasses
-import functools
 import zlib
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -73,15 +72,20 @@ def change_with(instrument: Instrument, look: Look, rows: np.ndarray) -> float |
 def shaken(subject: Subject) -> Iterator[Subject]:
     """The subject with every number that was rounded to single precision moved to a neighbour, several times.
 
-    Among them are the arguments, and what function and claim hold themselves, as far as their traces show it.
+    Among them are the arguments, and what the function holds itself, as far as its trace shows it. What the claim alone
+    holds is no data: its rounding is an error of the claim.
     """
     claim, point = subject.claim, subject.point
     traced = traces(subject)
-    numbers = [*point.moving, *point.held, *(number for program in traced for number in constants(program))]
-    if not any(rounded(number).any() for number in numbers):
+    numbers = [*point.moving, *point.held, *(number for program in traced[:1] for number in constants(program))]
+    data = {fingerprint(number) for number in numbers if rounded(number).any()}
+    if not data:
         return
     for seed in range(SHAKES):
-        shake = functools.partial(neighbour, seed=seed)
+
+        def shake(x: Any, seed: int = seed) -> Any:
+            return neighbour(x, seed) if rounded(x).any() and fingerprint(x) in data else x
+
         moving, held = (tuple(map(shake, arrays)) for arrays in (point.moving, point.held))
         again = replayed(claim, *(with_numbers(program, shake) for program in traced)) if traced else claim
         yield dataclasses.replace(subject, claim=again, point=dataclasses.replace(point, moving=moving, held=held))
@@ -158,6 +162,11 @@ def parts_of(x: Any) -> np.ndarray:
     return np.stack([np.real(x), np.imag(x)]) if np.iscomplexobj(x) else np.asarray(x)
 
 
+def fingerprint(x: Any) -> int:
+    """The same for arrays of equal numbers, whatever their shape and precision."""
+    return zlib.crc32(np.ascontiguousarray(parts_of(x), float).view(np.uint8).data)
+
+
 def neighbour(x: Any, seed: int) -> Any:
     """An array with every number that was rounded to single precision moved up or down by its rounding.
 
@@ -167,7 +176,7 @@ def neighbour(x: Any, seed: int) -> Any:
     if not where.any():
         return x
     parts = parts_of(x)
-    random = np.random.default_rng([seed, zlib.adler32(np.ascontiguousarray(parts, float).view(np.uint8).data)])
+    random = np.random.default_rng([seed, fingerprint(x)])
     nearby = (parts * (1 + GRAIN * random.choice([-1, 1], parts.shape))).astype(np.float32)
     moved = np.where(where, nearby, parts)
     return (moved[0] + 1j * moved[1] if np.iscomplexobj(x) else moved).astype(x.dtype)
