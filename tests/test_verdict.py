@@ -90,6 +90,21 @@ def test_common_mistakes_are_wrong(wrong):
     assert outcome(jgs.check_grad(smooth, (X,), grad=wrong)) == (Verdict.WRONG, Reason.MISMATCH)
 
 
+@pytest.mark.parametrize("there", [0.0, 1.1])
+def test_a_claim_that_is_not_finite_beside_the_point_is_no_second_witness(there):
+    """As the derivative of a series is, that somebody wrote for one side and mended at its end."""
+
+    @jax.custom_vjp
+    def series(x):
+        return jnp.expm1(x)
+
+    def pulled(x, u):
+        return (u * jnp.where(x == 1, there, jnp.where(x > 1, jnp.nan, jnp.exp(x))),)
+
+    series.defvjp(lambda x: (series(x), x), pulled)
+    assert outcome(jgs.check_vjp(series, (np.array([1.0, 0.3]),))) == (Verdict.WRONG, Reason.MISMATCH)
+
+
 # ---- kinks
 
 
@@ -165,6 +180,48 @@ def test_a_component_at_its_kink_is_named_and_no_other_is_accused():
 def test_components_that_are_all_at_their_kinks_are_not_listed(size, words):
     report = jgs.check_grad(lambda x: jnp.sum(jnp.abs(x)), (np.zeros(size),))
     assert f"{words} at a kink" in report.findings[0].advice
+
+
+def zero_layer(fun):
+    """A layer with all weights and biases zero, as it may be initialised, behind weights of either sign."""
+    random = np.random.default_rng(3)
+    inputs, outer, targets = (random.normal(size=size) for size in ((16, 5), 12, 16))
+
+    def loss(p):
+        return jnp.mean((fun(inputs @ p["w"] + p["b"]) @ outer + p["c"] - targets) ** 2)
+
+    return loss, ({"w": np.zeros((5, 12)), "b": np.zeros(12), "c": np.array(0.3)},)
+
+
+@pytest.mark.parametrize("key", range(8))
+def test_a_layer_of_relus_at_zero_has_a_subgradient_that_lies_outside_of_the_slopes_along_many_lines(key):
+    report = jgs.check_grad(*zero_layer(jax.nn.relu), key=key)
+    found = {finding.path: (finding.verdict, finding.reason) for finding in report.findings}
+    assert found.pop("['c']")[0] is Verdict.CORRECT
+    assert set(found.values()) == {(Verdict.UNRESOLVED, Reason.KINK)}
+
+
+def test_a_slope_at_zero_that_no_side_of_a_layer_of_relus_has_is_wrong():
+    rule = jax.custom_vjp(jax.nn.relu)
+    rule.defvjp(lambda x: (jax.nn.relu(x), x), lambda x, u: (u * jnp.where(x == 0, 20.0, x > 0),))
+    found = [jgs.check_grad(*zero_layer(rule), key=key).findings[0] for key in range(4)]
+    assert {(finding.path, finding.verdict, finding.reason) for finding in found} == {
+        ("['b']", Verdict.WRONG, Reason.KINK)
+    }
+
+
+TIED = {
+    "median": (jnp.median, [1.0, 1.0, 1.0, 0.0, 3.0]),
+    "sine of a median": (lambda x: jnp.sin(jnp.median(x)), [0.5, 2.0, 0.5, 0.0, 0.5]),
+    "quantile": (lambda x: jnp.quantile(x, 0.25), [0.0, 1.0, 1.0, 1.0, 2.0, 3.0, 3.5, 4.0, 5.0]),
+}
+
+
+@pytest.mark.parametrize("name", TIED)
+def test_no_key_takes_the_middle_of_three_equal_values_for_smooth(name):
+    fun, x = TIED[name]
+    for key in range(12):
+        assert jgs.check_grad(fun, (np.array(x),), key=key).verdict is Verdict.UNRESOLVED
 
 
 def test_a_claim_known_at_the_point_only_is_not_refuted_by_a_single_component():
@@ -735,6 +792,27 @@ def test_a_claim_above_the_rounding_of_a_parameter_that_is_cancelled_is_wrong():
 
     report = jgs.check_grad(normalised, point_of_normalised(3), grad=off, locate=False)
     assert [finding.verdict.name for finding in report.findings] == ["WRONG", "CORRECT"]
+
+
+def attention(p, x):
+    """Softmax in single precision within double precision, as libraries have it: no bias of the keys moves it."""
+    scores = (x @ p["q"]) @ (x @ p["k"] + p["b"]).T
+    return jnp.sum(jnp.sin(jax.nn.softmax(scores.astype(jnp.float32)).astype(scores.dtype) @ x))
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_parameter_that_is_cancelled_moves_nothing_but_the_rounding_of_a_lower_precision_inside(seed):
+    random = np.random.default_rng(seed)
+    point = {"q": random.normal(size=(6, 4)), "k": random.normal(size=(6, 4)), "b": random.normal(size=4)}
+    x = random.normal(size=(10, 6))
+    report = jgs.check_grad(attention, (point, x))
+    assert (report.findings[0].verdict.name, report.findings[0].reason.name) == ("CORRECT", "CONSTANT")
+
+    def off(p, x):
+        gradient = jax.grad(attention)(p, x)
+        return {**gradient, "b": gradient["b"] + 1e-3}
+
+    assert verdicts(jgs.check_grad(attention, (point, x), grad=off, locate=False))["['b']"] == "WRONG"
 
 
 UNITS = np.array([1e-9, 1e-3, 1.0, 1e4, 1e9])

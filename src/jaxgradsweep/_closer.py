@@ -18,6 +18,7 @@ STAIR_WIDTHS = (2.0**-1, 2.0**-5, 2.0**-9)  # in relative step: where a loop's j
 STAIR_STEPS, STAIR_PROBES = 32, 3  # each at so many equal steps, along so many probes
 LEAP = 10.0  # a jump stands out so many times from what a smooth function does from one of them to the next
 LASTS = 0.75  # and keeps so much of its height between steps half as large, where a fast wave keeps half
+SIDES = 9  # so many pairs of points around a kink tell between which slopes a subgradient may lie
 WIDEST = 6  # so many of the largest steps show whether a claim varies smoothly
 OUTWARD = (Reason.ROUNDOFF, Reason.TRUNCATION, Reason.NOISE)  # what larger steps may decide
 
@@ -41,6 +42,7 @@ def look_closer(
     if free:
         look, findings = refined(instrument, look, findings)
     findings = [bent(instrument, look, steps, i, finding) for i, finding in enumerate(findings)]
+    findings = [surrounded(instrument, look, steps, i, finding) for i, finding in enumerate(findings)]
     findings = [united(instrument, look, finding) for finding in findings]
     findings = [stepped(instrument, look, finding) for finding in findings]
     findings = [drowned(instrument, look, steps, finding) for finding in findings]
@@ -79,6 +81,32 @@ def bent(instrument: Instrument, look: Look, steps: np.ndarray, leaf: int, findi
     if not (np.abs(lack) > bound + look.criteria.least_kink * look.weighing.scale[rows]).any():
         return finding
     return dataclasses.replace(finding, verdict=Verdict.UNRESOLVED, reason=Reason.KINK, advice=TIE)
+
+
+def surrounded(instrument: Instrument, look: Look, steps: np.ndarray, leaf: int, finding: Finding) -> Finding:
+    """The finding of a leaf that is accused at a kink, after asking what slopes the function has on all sides of it.
+
+    A line through the point meets two of them. Where several kinks meet, as at zero in a layer of ReLUs, a subgradient
+    lies among all of them, and not always between these two (Clarke, Optimization and Nonsmooth Analysis, 1983, 2.1.2
+    and 2.5.1).
+    """
+    if (finding.verdict, finding.reason) != (Verdict.WRONG, Reason.KINK):
+        return finding
+    scale = look.probes.scale[finding.probe]
+    rows = np.array([i for i in finding.probes if look.probes.scale[i] == scale])
+    probes = look.probes.rows(rows)
+    found = [fit(near.measure(probes, steps, "all sides")) for near in instrument.around(leaf, SIDES)]
+    slopes, bounds = (np.stack([getattr(each, name) for each in found]) for name in ("derivative", "uncertainty"))
+    known = np.isfinite(slopes) & np.isfinite(bounds)
+    low = np.min(np.where(known, slopes - bounds, np.inf), axis=0)
+    high = np.max(np.where(known, slopes + bounds, -np.inf), axis=0)
+    with np.errstate(all="ignore"):
+        off = np.abs(look.sweep.claimed[rows] - (low + high) / 2)
+        among = ~(off > look.criteria.beyond_kink * (high - low) / 2)
+    if not among.any():
+        return finding
+    verdict = Verdict.UNRESOLVED
+    return dataclasses.replace(finding, verdict=verdict, advice=advice_for(verdict, finding.reason, finding.evidence))
 
 
 def united(instrument: Instrument, look: Look, finding: Finding) -> Finding:

@@ -5,6 +5,7 @@ import dataclasses
 import functools
 from collections.abc import Iterator, Sequence
 
+import jax.numpy as jnp
 import numpy as np
 
 from jaxgradsweep import _sweep
@@ -13,14 +14,27 @@ from jaxgradsweep._criteria import Criteria, criteria_for
 from jaxgradsweep._fit import Fit, fit
 from jaxgradsweep._kernel import NODES, evaluations_of
 from jaxgradsweep._opinion import Identity, Weighing, confront, weigh
-from jaxgradsweep._probe import BASIS, COMPONENT, LEAF, Probes, basis, coarse_part, draw, looked_at, step_grid
+from jaxgradsweep._probe import (
+    BASIS,
+    COMPONENT,
+    LEAF,
+    Probes,
+    basis,
+    coarse_part,
+    draw,
+    looked_at,
+    scale_of,
+    seed_words,
+    step_grid,
+)
 from jaxgradsweep._progress import Tick
 from jaxgradsweep._request import Settings, check_steps
 from jaxgradsweep._runner import Interrupted, Runner
-from jaxgradsweep._stencil import PER_STEP
+from jaxgradsweep._stencil import PER_STEP, displaced, everywhere
 from jaxgradsweep._store import Stopped
 from jaxgradsweep._subject import Subject
 from jaxgradsweep._sweep import Segments, Sweep
+from jaxgradsweep._tree import wide_dtype
 from jaxgradsweep._verdict import Finding, judge
 from jaxgradsweep._wording import NOTES, Law, Reason, Verdict
 
@@ -254,6 +268,29 @@ class Instrument:
             return self.draw([leaf], LEAF, range(drawn, drawn + MORE_DIRECTIONS))
 
         return functools.reduce(Probes.join, map(next_of, leaves))
+
+    def around(self, leaf: int, pairs: int) -> Iterator["Instrument"]:
+        """Instruments at points close by, in pairs on opposite sides, so far that a sweep there keeps half its digits.
+
+        Two are where all components of a leaf have moved alike, others where they have moved at random: half of them
+        along with all other leaves.
+        """
+        subject, settings = self.subject, dataclasses.replace(self.settings, checkpoint=None)
+        moving = [jnp.asarray(x) for x in subject.point.moving]
+        scales = [scale_of(x) for x in moving]
+        aside = max(subject.eps, subject.inner) ** 0.25
+        for pair in range(pairs):
+            away = everywhere(moving, scales, seed_words(self.settings.key, f"around/{pair}"), LEAF)
+            if not pair:
+                away[leaf] = jnp.full_like(moving[leaf], scales[leaf])
+            if pair % 2 == 0:
+                away = [v if i == leaf else jnp.zeros_like(v) for i, v in enumerate(away)]
+            for side in (aside, -aside):
+                moved = displaced(moving, away, jnp.asarray(side, wide_dtype()))
+                point = dataclasses.replace(subject.point, moving=tuple(moved))
+                instrument = Instrument(dataclasses.replace(subject, point=point), settings, self.criteria, self.tick)
+                yield instrument
+                self.count(instrument.evaluations)
 
     def look_in_both_modes(self, probes: Probes, steps: np.ndarray) -> tuple[Look, Look]:
         """The first look at JAX's own derivative, and at that in the other mode."""

@@ -84,11 +84,13 @@ def under_rounding(sweep: Sweep, fit: Fit, criteria: Criteria) -> np.ndarray:
     A parameter that a normalisation cancels moves what is computed inside, and so what is rounded, but not the value.
     """
     rounding = (fit.noise_ratio < criteria.rounded) & np.isfinite(fit.noise)
+    inside = ~rounding & rounds_inside(sweep, fit, criteria)
     level = np.full(len(sweep.leaf), np.nan)
     for leaf in np.unique(sweep.leaf):
-        others = fit.noise[rounding & (sweep.leaf != leaf)]
-        if len(others):
-            level[sweep.leaf == leaf] = np.median(others)
+        for known, rows in ((rounding, sweep.leaf == leaf), (inside, inside & (sweep.leaf == leaf))):
+            others = fit.noise[known & (sweep.leaf != leaf)]
+            if len(others):
+                level[rows] = np.median(others)
     near = sweep.steps <= NEAR
     if not near.any():
         return np.zeros(len(sweep.leaf), bool)
@@ -121,6 +123,10 @@ def _opinions(
     fine = fits & (bound / scale <= criteria.coarsest)
     claimless = ~np.isfinite(sweep.claimed)
     kink = np.abs(fit.kink) > np.maximum(criteria.bends * fit.kink_uncertainty, criteria.least_kink * scale)
+    rounds = fit.low_precision | rounds_inside(sweep, fit, criteria)
+    kink &= ~rounds | (
+        np.abs(fit.kink) * np.minimum(fit.reach, 1) > criteria.bends * fit.noise
+    )  # that grows with h beyond
     outside = off > criteria.beyond_kink * fit.kink_width / 2 + criteria.margin * bound
     bent = (np.abs(fit.bend_order - 1) < criteria.kinked) & ~fit.motionless
     within = off <= criteria.beyond_kink * fit.bend_size / 2 + criteria.margin * bound
@@ -138,10 +144,9 @@ def _opinions(
     last = fit.noise * (fit.reach / sweep.steps[-1]) ** (sweep.order - 1)  # the noise of the smallest step
     beyond_noise = fit.bend_size * sweep.steps[-1] > criteria.rounded * last  # what stays alike may be noise
     cusp &= (fit.bend_order > criteria.flat) | beyond_noise
-    rounds = fit.low_precision | rounds_inside(sweep, fit, criteria)
     unexplained = ~fits | ((fit.noise_ratio > criteria.rounded) & ~rounds)
     singular = cusp | (unexplained & (fit.growth > criteria.flat) & (fit.growth < criteria.steep))
-    nothing_but_noise = (fit.noise_ratio > criteria.rounded) & ~fit.low_precision
+    nothing_but_noise = (fit.noise_ratio > criteria.rounded) & ~rounds
     nothing_but_noise &= np.abs(fit.derivative) < criteria.margin * fit.uncertainty
     right, mismatch = _compare(sweep, criteria, off, bound, scale)
     apart = np.abs(fit.coarse - fit.derivative) > fit.coarse_uncertainty + fit.uncertainty
@@ -248,6 +253,7 @@ class Identity:
         point_only: whether everything fits once the claim at x itself is replaced by the sweep's derivative.
         at_kink: whether that may be for a kink: one as large as the error could hide at the point.
         noisy_claim: whether the claim varies around x, at any distance, as much as it misses the sweep's derivative.
+        silent: whether there is no integral at any step, as where the claim is not finite beside x.
     """
 
     opinion: np.ndarray
@@ -259,6 +265,7 @@ class Identity:
     point_only: np.ndarray
     at_kink: np.ndarray
     noisy_claim: np.ndarray
+    silent: np.ndarray
 
 
 def confront(sweep: Sweep, fit: Fit, weighing: Weighing, segments: Segments, criteria: Criteria) -> Identity:
@@ -298,7 +305,8 @@ def confront(sweep: Sweep, fit: Fit, weighing: Weighing, segments: Segments, cri
     noisy_claim = (weighing.opinion == Opinion.AGAINST) & (opinion == Opinion.OPEN)
     noisy_claim &= erratic & (by_group(sweep, fit.noise_ratio) <= criteria.plain)
     step = segments.steps[best[2].astype(int)]
-    return Identity(opinion, best[0], best[1], step, agrees, pooled, point_only, at_kink, noisy_claim)
+    silent = ~np.isfinite(segments.integral).any(axis=1)
+    return Identity(opinion, best[0], best[1], step, agrees, pooled, point_only, at_kink, noisy_claim, silent)
 
 
 def _finest(error: np.ndarray, bound: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

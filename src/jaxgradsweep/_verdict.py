@@ -137,9 +137,9 @@ def judge(
 
 
 def _guilty(i: int, weighing: Weighing, identity: Identity | None, criteria: Criteria) -> tuple[Opinion, Reason]:
-    """Both witnesses on one probe: an accusation needs both, what one leaves open the other may decide."""
+    """Both witnesses on one probe: an accusation needs both that speak, what one leaves open the other may decide."""
     opinion, reason = Opinion(weighing.opinion[i]), weighing.reason[i]
-    if identity is None:
+    if identity is None or identity.silent[i]:
         return opinion, reason
     other = Opinion(identity.opinion[i])
     if (opinion, reason) == (Opinion.OPEN, Reason.KINK) and other is Opinion.AGAINST and not weighing.noisy[i]:

@@ -163,7 +163,11 @@ def _add_question(command: argparse.ArgumentParser) -> None:
     command.add_argument("--has-aux", action="store_true", default=None, help="the function returns (value, auxiliary)")
     command.add_argument("--dtype", choices=("float64", "native"), help="default: float64; native: as the arrays come")
     command.add_argument("--rtol", type=float, help="how large a relative error matters; default: measured")
-    command.add_argument("--directions", type=int, help="random directions per leaf; default: 2, or 8 with --rtol")
+    command.add_argument(
+        "--directions",
+        type=int,
+        help="random directions per leaf; default: 2, or 8 with --rtol; 6 where the function sorts",
+    )
     command.add_argument("--key", type=int, help="seed of the directions; default: 0")
 
 
