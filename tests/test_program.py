@@ -99,3 +99,15 @@ def test_a_loop_in_a_branch_that_is_not_taken_is_never_entered(grad):
     report = jgs.check_grad(fun, (np.float64(1.5),), grad=grad, dtype="float64")
     assert report.ok
     assert any("branches that hold loops" in note for note in report.notes)
+
+
+@pytest.mark.parametrize("kept", [23, 10])
+def test_a_residual_that_is_rounded_without_a_cast_makes_a_claim_wrong(kept):
+    @jax.custom_vjp
+    def exponential(x):
+        return jnp.exp(x)
+
+    exponential.defvjp(lambda x: (jnp.exp(x), jax.lax.reduce_precision(jnp.exp(x), 8, kept)), lambda y, u: (u * y,))
+    report = jgs.check_vjp(exponential, (np.linspace(-1.0, 1.1, 7),))
+    assert report.verdict is jgs.Verdict.WRONG
+    assert abs(report.findings[0].error) < 2.0**-kept

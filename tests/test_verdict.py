@@ -201,13 +201,20 @@ def test_a_layer_of_relus_at_zero_has_a_subgradient_that_lies_outside_of_the_slo
     assert set(found.values()) == {(Verdict.UNRESOLVED, Reason.KINK)}
 
 
-def test_a_slope_at_zero_that_no_side_of_a_layer_of_relus_has_is_wrong():
+def test_a_slope_that_no_side_of_several_kinks_has_is_wrong():
     rule = jax.custom_vjp(jax.nn.relu)
     rule.defvjp(lambda x: (jax.nn.relu(x), x), lambda x, u: (u * jnp.where(x == 0, 20.0, x > 0),))
-    found = [jgs.check_grad(*zero_layer(rule), key=key).findings[0] for key in range(4)]
-    assert {(finding.path, finding.verdict, finding.reason) for finding in found} == {
-        ("['b']", Verdict.WRONG, Reason.KINK)
-    }
+    for key in range(4):
+        report = jgs.check_grad(lambda x: jnp.sum(rule(x) * jnp.arange(1.0, 4.0)), (np.zeros(3),), key=key)
+        assert outcome(report) == (Verdict.WRONG, Reason.KINK)
+
+
+def test_slopes_around_a_kink_are_those_along_the_directions_at_the_point():
+    """A zero leaf has the scale 1, and one close by its own: the slopes of SELU differ, and neither is zero."""
+    weights = jnp.array([1.0, -2.0, 0.5, 3.0])
+    for key in range(4):
+        report = jgs.check_grad(lambda x: jnp.sum(weights * jax.nn.selu(x)), (np.zeros(4),), key=key)
+        assert outcome(report) == (Verdict.UNRESOLVED, Reason.KINK)
 
 
 TIED = {
@@ -217,8 +224,16 @@ TIED = {
 }
 
 
+def signs(x):
+    """Jumps at zero that cancel along half of all lines."""
+    return jnp.sum(jnp.array([1.0, 2.0, -1.0]) * jnp.sign(x) + x**2)
+
+
+TIED["signs"] = (signs, [0.0, 0.5, 0.0])
+
+
 @pytest.mark.parametrize("name", TIED)
-def test_no_key_takes_the_middle_of_three_equal_values_for_smooth(name):
+def test_no_key_takes_a_tie_or_jumps_that_cancel_for_smooth(name):
     fun, x = TIED[name]
     for key in range(12):
         assert jgs.check_grad(fun, (np.array(x),), key=key).verdict is Verdict.UNRESOLVED
@@ -813,6 +828,20 @@ def test_a_parameter_that_is_cancelled_moves_nothing_but_the_rounding_of_a_lower
         return {**gradient, "b": gradient["b"] + 1e-3}
 
     assert verdicts(jgs.check_grad(attention, (point, x), grad=off, locate=False))["['b']"] == "WRONG"
+
+
+def test_the_rounding_that_one_leaf_meets_inside_does_not_excuse_another():
+    random = np.random.default_rng(5)
+    x, p = random.normal(size=(10, 9)), {"b": random.normal(size=6) * 0.1, "w": random.normal(size=(9, 6)) * 0.3}
+
+    def layer(p):
+        product = jnp.dot(x.astype(jnp.bfloat16), p["w"].astype(jnp.bfloat16), preferred_element_type=jnp.float32)
+        return jnp.sum(jax.nn.softplus(product.astype(x.dtype) + p["b"]))
+
+    assert jgs.check_grad(layer, (p,)).findings[0].verdict is Verdict.CORRECT
+    for factor in (1.5, 2.0, 0.0):
+        off = lambda p, factor=factor: {**jax.grad(layer)(p), "b": factor * jax.grad(layer)(p)["b"]}
+        assert verdicts(jgs.check_grad(layer, (p,), grad=off, locate=False))["['b']"] == "WRONG"
 
 
 UNITS = np.array([1e-9, 1e-3, 1.0, 1e4, 1e9])

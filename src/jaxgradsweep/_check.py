@@ -47,7 +47,7 @@ def check_grad(
             * `points`: further points to check at, as a list of args tuples, or how many perturbations of `args`.
             * `rtol`: how large a relative error matters; None (default): the measured detection limit.
             * `directions`: random directions per leaf; None (default): 2, or 8 where `rtol` is set;
-              at least 6 where `fun` sorts, since ties hide from few.
+              at least 6 where `fun` sorts or rounds, since ties hide from few.
             * `steps`: the grid of relative steps, each half of the one before.
             * `thorough`: True to evaluate at all steps; by default 16 of the 40 decide where they clearly can.
             * `key`: integer seed of the directions (0).

@@ -92,11 +92,12 @@ def surrounded(instrument: Instrument, look: Look, steps: np.ndarray, leaf: int,
     """
     if (finding.verdict, finding.reason) != (Verdict.WRONG, Reason.KINK):
         return finding
-    scale = look.probes.scale[finding.probe]
-    rows = np.array([i for i in finding.probes if look.probes.scale[i] == scale])
+    rows = np.array([i for i in finding.probes if look.probes.scale[i] == LEAF])
     probes = look.probes.rows(rows)
-    found = [fit(near.measure(probes, steps, "all sides")) for near in instrument.around(leaf, SIDES)]
-    slopes, bounds = (np.stack([getattr(each, name) for each in found]) for name in ("derivative", "uncertainty"))
+    found = [(unit, fit(near.measure(probes, steps, "all sides"))) for unit, near in instrument.around(leaf, SIDES)]
+    slopes, bounds = (
+        np.stack([getattr(each, name) / unit for unit, each in found]) for name in ("derivative", "uncertainty")
+    )
     known = np.isfinite(slopes) & np.isfinite(bounds)
     low = np.min(np.where(known, slopes - bounds, np.inf), axis=0)
     high = np.max(np.where(known, slopes + bounds, -np.inf), axis=0)

@@ -31,7 +31,7 @@ from jaxgradsweep._verdict import Finding, not_measured
 from jaxgradsweep._wording import NOTES, Law, Reason, Verdict, advice_for
 
 BREAKS = {Law.VALUE: Reason.VALUE, Law.LINEARITY: Reason.NOT_LINEAR}  # what a broken identity says of the claim
-SORTED = 6  # at a tie of three, one direction in three does not tell a value in the middle from a smooth one
+TIED = 6  # directions: a third of them take the middle of three equal values for smooth, and half miss equal steps
 SEVERITY = {Verdict.CORRECT: 0, Verdict.UNRESOLVED: 1, Verdict.WRONG: 2}
 
 
@@ -125,8 +125,8 @@ def criteria_of(subject: Subject, settings: Settings) -> Criteria:
 
 def conclude(subject: Subject, settings: Settings, dtype: str, tick: Tick) -> Report:
     """Look, look again where needed, and write the report."""
-    if subject.traits.sorts and settings.directions is None:
-        settings = dataclasses.replace(settings, directions=max(settings.count, SORTED))
+    if subject.traits.ties and settings.directions is None:
+        settings = dataclasses.replace(settings, directions=max(settings.count, TIED))
     instrument = Instrument(subject, settings, criteria_of(subject, settings), tick)
     steps = grid_for(subject, settings)
     probes = instrument.draw_first()

@@ -269,11 +269,11 @@ class Instrument:
 
         return functools.reduce(Probes.join, map(next_of, leaves))
 
-    def around(self, leaf: int, pairs: int) -> Iterator["Instrument"]:
+    def around(self, leaf: int, pairs: int) -> Iterator[tuple[float, "Instrument"]]:
         """Instruments at points close by, in pairs on opposite sides, so far that a sweep there keeps half its digits.
 
         Two are where all components of a leaf have moved alike, others where they have moved at random: half of them
-        along with all other leaves.
+        along with all other leaves. Each comes with the leaf's scale there, in units of its scale at the point itself.
         """
         subject, settings = self.subject, dataclasses.replace(self.settings, checkpoint=None)
         moving = [jnp.asarray(x) for x in subject.point.moving]
@@ -289,7 +289,7 @@ class Instrument:
                 moved = displaced(moving, away, jnp.asarray(side, wide_dtype()))
                 point = dataclasses.replace(subject.point, moving=tuple(moved))
                 instrument = Instrument(dataclasses.replace(subject, point=point), settings, self.criteria, self.tick)
-                yield instrument
+                yield float(scale_of(moved[leaf]) / scales[leaf]), instrument
                 self.count(instrument.evaluations)
 
     def look_in_both_modes(self, probes: Probes, steps: np.ndarray) -> tuple[Look, Look]:

@@ -87,16 +87,20 @@ def under_rounding(sweep: Sweep, fit: Fit, criteria: Criteria) -> np.ndarray:
     inside = ~rounding & rounds_inside(sweep, fit, criteria)
     level = np.full(len(sweep.leaf), np.nan)
     for leaf in np.unique(sweep.leaf):
-        for known, rows in ((rounding, sweep.leaf == leaf), (inside, inside & (sweep.leaf == leaf))):
-            others = fit.noise[known & (sweep.leaf != leaf)]
+        own = sweep.leaf == leaf
+        for known, rows in ((rounding, own), (inside, own & inside)):
+            others = fit.noise[known & ~own]
             if len(others):
                 level[rows] = np.median(others)
+    # What a leaf meets of a lower precision inside is its own: others may meet more of it.
+    level = np.where(inside, np.minimum(level, by_group(sweep, np.nan_to_num(fit.noise))), level)
     near = sweep.steps <= NEAR
     if not near.any():
         return np.zeros(len(sweep.leaf), bool)
     moved = np.max(np.maximum(np.abs(sweep.forward), np.abs(sweep.backward))[:, near], axis=1)
     claimed = by_group(sweep, np.nan_to_num(sweep.claimed)) * np.max(sweep.steps[near])
     known = np.isfinite(sweep.claimed) & np.isfinite(fit.derivative) & np.isfinite(fit.magnitude)
+    known &= ~inside | (np.abs(fit.derivative) <= criteria.margin * fit.uncertainty)
     return known & (np.maximum(moved, claimed) <= criteria.drowned_beside * level)
 
 

@@ -13,7 +13,7 @@ from jaxgradsweep._tree import is_inexact
 
 ROUNDING = {"round", "floor", "ceil", "to integer", "nextafter", "reduce_precision"}  # operations that make staircases
 SPREADING = {"shard_map", "psum", "psum2", "all_gather", "all_to_all", "axis_index", "ppermute", "sharding_constraint"}
-ORDERING = {"sort", "top_k", "approx_top_k"}
+TYING = {"sort", "top_k", "approx_top_k", "argmax", "argmin", "sign", "floor", "ceil", "round"}
 TURNS = 100  # of a loop whose end is not known
 CONVOLUTION = 50.0  # how much slower one is that is not compiled well
 PRODUCTS = {"dot_general", "conv_general_dilated", "ragged_dot", "ragged_dot_general"}
@@ -50,8 +50,8 @@ class Traits:
             loop may never end for points that it is not meant for.
         product_bits: bits of mantissa of the least precise numbers that a matrix unit multiplies.
         spreads: whether it uses several devices by itself.
-        sorts: whether it puts floating numbers in order. At ties of three these may be linear along every line, and
-            have no derivative.
+        ties: whether it puts floating numbers in order or makes steps of them: what happens where they are equal, or at
+            a step, may not show along every line.
         work: about how many operations it takes to evaluate both.
     """
 
@@ -67,7 +67,7 @@ class Traits:
     convolves: bool
     product_bits: int
     spreads: bool
-    sorts: bool
+    ties: bool
     work: float
 
 
@@ -101,7 +101,7 @@ def traits(program: Any, again: Any, claimed: Any, moving: int, bits: int) -> Tr
         convolves="conv_general_dilated" in known,
         product_bits=min(map(product_bits, equations(program)), default=FULL),
         spreads=not known.isdisjoint(SPREADING),
-        sorts=any(map(puts_in_order, equations(program))),
+        ties=any(map(may_tie, equations(program))),
         work=np.inf if outside else sum(map(work, both)),
     )
 
@@ -134,9 +134,9 @@ def ends_on_a_number(step: Any) -> bool:
     return any(is_inexact(v.aval) for inner in equations(step.params["cond_jaxpr"]) for v in inner.invars)
 
 
-def puts_in_order(step: Any) -> bool:
-    """Whether an equation sorts floating numbers."""
-    return step.primitive.name in ORDERING and any(is_inexact(v.aval) for v in step.invars)
+def may_tie(step: Any) -> bool:
+    """Whether an equation puts floating numbers in order, or makes steps of them."""
+    return step.primitive.name in TYING and any(is_inexact(v.aval) for v in step.invars)
 
 
 def chooses_a_loop(step: Any) -> bool:
@@ -215,6 +215,8 @@ def least_precise(program: Any, moved: set[Any]) -> tuple[int, int]:
             inner = getattr(part, "jaxpr", part)  # a closed jaxpr holds an open one
             found.append(least_precise(inner, set(inner.invars)))
         found += [(jnp.finfo(v.aval.dtype).nmant, v.aval.size) for v in step.outvars if is_inexact(v.aval)]
+        if step.primitive.name == "reduce_precision":
+            found.append((step.params["mantissa_bits"], step.outvars[0].aval.size))
         if (bits := product_bits(step)) < FULL:
             found.append((bits, min(v.aval.size for v in step.invars)))
     return min(found)

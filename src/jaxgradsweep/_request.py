@@ -36,7 +36,7 @@ class Settings:
             12 % of its size); None: at `args` only.
         rtol: how large a relative error matters; None: measured, see `Criteria`.
         directions: random directions per leaf; None: 2, or 8 where `rtol` is set, since along a single direction an
-            error just above it may project to nearly nothing; at least 6 where the function sorts.
+            error just above it may project to nearly nothing; at least 6 where the function sorts or makes steps.
         steps: the grid itself, relative steps each half of the one before; None: from the dtype.
         thorough: evaluate at all steps of the grid, also where a part of it decides.
         key: seed of the directions.

@@ -166,7 +166,7 @@ def _add_question(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--directions",
         type=int,
-        help="random directions per leaf; default: 2, or 8 with --rtol; 6 where the function sorts",
+        help="random directions per leaf; default: 2, or 8 with --rtol; 6 where the function sorts or rounds",
     )
     command.add_argument("--key", type=int, help="seed of the directions; default: 0")
 
