@@ -10,6 +10,7 @@ from jaxgradsweep._instrument import Instrument, Look
 from jaxgradsweep._noise import running_median
 from jaxgradsweep._opinion import Opinion
 from jaxgradsweep._probe import LEAF, PART, REST, step_grid
+from jaxgradsweep._store import Stopped
 from jaxgradsweep._verdict import ROUGH, Finding
 from jaxgradsweep._wording import STOPS_EARLY, TIE, Reason, Verdict, advice_for
 
@@ -94,7 +95,12 @@ def surrounded(instrument: Instrument, look: Look, steps: np.ndarray, leaf: int,
         return finding
     rows = np.array([i for i in finding.probes if look.probes.scale[i] == LEAF])
     probes = look.probes.rows(rows)
-    found = [(unit, fit(near.measure(probes, steps, "all sides"))) for unit, near in instrument.around(leaf, SIDES)]
+    try:
+        found = [(unit, fit(near.measure(probes, steps, "all sides"))) for unit, near in instrument.around(leaf, SIDES)]
+    except Stopped:
+        raise
+    except Exception:  # the function raises close by: the accusation stands
+        return finding
     slopes, bounds = (
         np.stack([getattr(each, name) / unit for unit, each in found]) for name in ("derivative", "uncertainty")
     )

@@ -253,7 +253,7 @@ def right_in_both_modes(fun: Callable, args: tuple[Any, ...], argnums: Any) -> b
 
     def run(subject: Subject, dtype: str) -> bool:
         instrument = Instrument(subject, settings, criteria_of(subject, settings), lambda *progress: None)
-        if subject.claim.mode != "forward" or subject.traits.unsteady:
+        if subject.claim.mode != "forward" or subject.traits.unsteady or subject.traits.ties:
             return False
         probes, steps = instrument.draw_first(), grid_for(subject, settings)
         looks = instrument.look_in_both_modes(probes, steps)

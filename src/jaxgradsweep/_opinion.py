@@ -128,9 +128,8 @@ def _opinions(
     claimless = ~np.isfinite(sweep.claimed)
     kink = np.abs(fit.kink) > np.maximum(criteria.bends * fit.kink_uncertainty, criteria.least_kink * scale)
     rounds = fit.low_precision | rounds_inside(sweep, fit, criteria)
-    kink &= ~rounds | (
-        np.abs(fit.kink) * np.minimum(fit.reach, 1) > criteria.bends * fit.noise
-    )  # that grows with h beyond
+    within_one = np.abs(fit.kink) * np.minimum(fit.reach, 1)  # beyond, what is rounded inside may grow with the step
+    kink &= ~rounds | (within_one > criteria.bends * fit.noise)
     outside = off > criteria.beyond_kink * fit.kink_width / 2 + criteria.margin * bound
     bent = (np.abs(fit.bend_order - 1) < criteria.kinked) & ~fit.motionless
     within = off <= criteria.beyond_kink * fit.bend_size / 2 + criteria.margin * bound
