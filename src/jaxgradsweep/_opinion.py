@@ -104,6 +104,13 @@ def under_rounding(sweep: Sweep, fit: Fit, criteria: Criteria) -> np.ndarray:
     return known & (np.maximum(moved, claimed) <= criteria.drowned_beside * level)
 
 
+def beside(sweep: Sweep, fit: Fit) -> np.ndarray:
+    """The largest derivative along the directions of other leaves."""
+    size = np.abs(np.nan_to_num(fit.derivative, posinf=0, neginf=0))
+    largest = {leaf: np.max(size[sweep.leaf != leaf], initial=0) for leaf in np.unique(sweep.leaf)}
+    return np.array([largest[leaf] for leaf in sweep.leaf])
+
+
 def by_group(sweep: Sweep, values: np.ndarray) -> np.ndarray:
     """RMS over the probes that move the same leaf at the same scale; components that move alone stand alone."""
     names = np.array([
@@ -127,9 +134,6 @@ def _opinions(
     fine = fits & (bound / scale <= criteria.coarsest)
     claimless = ~np.isfinite(sweep.claimed)
     kink = np.abs(fit.kink) > np.maximum(criteria.bends * fit.kink_uncertainty, criteria.least_kink * scale)
-    rounds = fit.low_precision | rounds_inside(sweep, fit, criteria)
-    within_one = np.abs(fit.kink) * np.minimum(fit.reach, 1)  # beyond, what is rounded inside may grow with the step
-    kink &= ~rounds | (within_one > criteria.bends * fit.noise)
     outside = off > criteria.beyond_kink * fit.kink_width / 2 + criteria.margin * bound
     bent = (np.abs(fit.bend_order - 1) < criteria.kinked) & ~fit.motionless
     within = off <= criteria.beyond_kink * fit.bend_size / 2 + criteria.margin * bound
@@ -147,9 +151,12 @@ def _opinions(
     last = fit.noise * (fit.reach / sweep.steps[-1]) ** (sweep.order - 1)  # the noise of the smallest step
     beyond_noise = fit.bend_size * sweep.steps[-1] > criteria.rounded * last  # what stays alike may be noise
     cusp &= (fit.bend_order > criteria.flat) | beyond_noise
+    rounds = fit.low_precision | rounds_inside(sweep, fit, criteria)
     unexplained = ~fits | ((fit.noise_ratio > criteria.rounded) & ~rounds)
     singular = cusp | (unexplained & (fit.growth > criteria.flat) & (fit.growth < criteria.steep))
-    nothing_but_noise = (fit.noise_ratio > criteria.rounded) & ~rounds
+    by_rounding = criteria.drowned * sweep.inner * np.maximum(beside(sweep, fit), fit.magnitude)
+    nothing_but_noise = (fit.noise_ratio > criteria.rounded) & ~fit.low_precision
+    nothing_but_noise &= ~rounds | (by_group(sweep, np.nan_to_num(sweep.claimed)) <= by_rounding)
     nothing_but_noise &= np.abs(fit.derivative) < criteria.margin * fit.uncertainty
     right, mismatch = _compare(sweep, criteria, off, bound, scale)
     apart = np.abs(fit.coarse - fit.derivative) > fit.coarse_uncertainty + fit.uncertainty
