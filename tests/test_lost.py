@@ -16,10 +16,10 @@ EDGE = 2.0**-27
 OUTSIDE = np.where(H > EDGE, H, 0)
 
 
-def outer(half, leaf=(0,)):
+def outer(half, leaf=(0,), bend=0.0):
     half, noise, first = np.atleast_2d(half), np.full((len(leaf), len(H)), 1e-17), np.zeros(len(leaf), int)
     fine = extrapolate(half, noise, first, bank(tuple(H), (1, 3, 5, 7, 9)))
-    return outer_line(H, half, noise, fine, first, np.array(leaf))
+    return outer_line(H, half, np.full_like(half, bend), noise, fine, first, np.array(leaf))
 
 
 def scattered(h):
@@ -38,6 +38,22 @@ def test_a_function_that_jumps_from_line_to_line_loses_no_digits():
     found = outer(OUTSIDE)
     assert np.isfinite(found.gap[0])
     assert not found.rounded[0]
+
+
+@pytest.mark.parametrize(("times", "second"), [(1.0, True), (100.0, False)])
+def test_a_line_that_passes_by_the_point_is_not_taken_for_it(times, second):
+    found = outer(scattered(H), bend=times * EDGE)
+    assert np.isfinite(found.gap[0]) == second
+
+
+@pytest.mark.parametrize("key", range(4))
+def test_a_peak_that_is_far_narrower_than_its_distance_from_zero_is_no_lost_digit(key):
+    def peaks(x):
+        return jnp.sum(jnp.exp(-(((x - 0.3) / 1e-6) ** 2)))
+
+    report = jgs.check_grad(peaks, (np.array([0.3 + 0.7e-6, 0.3 - 0.4e-6, 0.9]),), key=key)
+    assert report.verdict is Verdict.CORRECT
+    assert report.resolution < 1e-6
 
 
 def test_what_is_lost_along_one_direction_is_lost_along_all_of_its_leaf():

@@ -162,7 +162,7 @@ def _fit(sweep: Sweep) -> Fit:
     lower, upper = noises.lower / fall, noises.upper / fall
     odd = bank(steps, tuple(range(1, 2 * DEGREES + 4, 2)))
     fine = extrapolate(half, lower, first, odd)
-    outer = outer_line(h, half, lower, fine, first, sweep.leaf)
+    outer = outer_line(h, half, np.where(good, sweep.bend, 0), lower, fine, first, sweep.leaf)
     upper = np.where(np.isnan(outer.gap)[:, None], upper, outer.gap[:, None])
     coarse = extrapolate(half, np.where(np.isnan(upper), 1, upper), first, odd)
     rough = extrapolate(half, lower, first, bank(steps, tuple(range(1, DEGREES + 3))))

@@ -28,9 +28,18 @@ class Outer:
 
 
 def outer_line(
-    h: np.ndarray, half: np.ndarray, noise: np.ndarray, fine: Extrapolation, first: np.ndarray, leaf: np.ndarray
+    h: np.ndarray,
+    half: np.ndarray,
+    bend: np.ndarray,
+    noise: np.ndarray,
+    fine: Extrapolation,
+    first: np.ndarray,
+    leaf: np.ndarray,
 ) -> Outer:
     """Look for a second line in `half`, (phi(h) - phi(-h)) / 2, that passes through phi at the point.
+
+    `bend` is phi(h) + phi(-h) - 2 phi(0): where it stays larger than the distance of both lines, the second passes by,
+    as beside a narrow peak.
 
     One that does not is that of a piece of the function beyond a kink, or of a wave, and says nothing at the point.
     What is lost along one direction of a leaf is lost along all, although powers of two may lose nothing.
@@ -40,6 +49,8 @@ def outer_line(
         edge, end = fine.widest[i], fine.widest[i] - BETWEEN
         gap = abs(half[i, end - 1] / h[end - 1] - fine.value[i]) * h[edge]
         if gap <= APART * (fine.uncertainty[i] * h[edge] + noise[i, edge]):
+            continue
+        if np.min(np.abs(bend[i, first[i] : end])) > APART * gap:
             continue
         values, steps = half[i : i + 1, :end], tuple(h[:end])
         level = np.maximum(noise[i : i + 1, :end], gap / 2**BETWEEN)
