@@ -315,7 +315,7 @@ def confront(sweep: Sweep, fit: Fit, weighing: Weighing, segments: Segments, cri
     noisy_claim = (weighing.opinion == Opinion.AGAINST) & (opinion == Opinion.OPEN)
     noisy_claim &= erratic & (by_group(sweep, fit.noise_ratio) <= criteria.plain)
     step = segments.steps[best[2].astype(int)]
-    silent = ~np.isfinite(segments.integral).any(axis=1)
+    silent = np.all(~np.isfinite(segments.integral), axis=1)
     return Identity(opinion, best[0], best[1], step, agrees, pooled, point_only, at_kink, noisy_claim, silent)
 
 
