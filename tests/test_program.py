@@ -111,3 +111,10 @@ def test_a_residual_that_is_rounded_without_a_cast_makes_a_claim_wrong(kept):
     report = jgs.check_vjp(exponential, (np.linspace(-1.0, 1.1, 7),))
     assert report.verdict is jgs.Verdict.WRONG
     assert abs(report.findings[0].error) < 2.0**-kept
+
+
+@pytest.mark.parametrize(("fun", "directions"), [(jax.nn.logsumexp, "2"), (jnp.median, "6"), (jnp.max, "2")])
+def test_more_directions_are_drawn_only_where_numbers_are_put_in_order(fun, directions):
+    report = jgs.check_grad(fun, (np.array([0.3, 1.2, -0.4]),))
+    assert report.ok
+    assert report.environment["directions"] == directions

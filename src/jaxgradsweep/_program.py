@@ -13,7 +13,7 @@ from jaxgradsweep._tree import is_inexact
 
 ROUNDING = {"round", "floor", "ceil", "to integer", "nextafter", "reduce_precision"}  # operations that make staircases
 SPREADING = {"shard_map", "psum", "psum2", "all_gather", "all_to_all", "axis_index", "ppermute", "sharding_constraint"}
-TYING = {"sort", "top_k", "approx_top_k", "argmax", "argmin", "sign", "floor", "ceil", "round"}
+TYING = {"sort", "top_k", "approx_top_k", "argmax", "argmin", "floor", "ceil", "round"}  # not sign: logsumexp asks it
 TURNS = 100  # of a loop whose end is not known
 CONVOLUTION = 50.0  # how much slower one is that is not compiled well
 PRODUCTS = {"dot_general", "conv_general_dilated", "ragged_dot", "ragged_dot_general"}
