@@ -38,8 +38,8 @@ def outer_line(
 ) -> Outer:
     """Look for a second line in `half`, (phi(h) - phi(-h)) / 2, that passes through phi at the point.
 
-    One that does not is that of a piece of the function beyond a kink, or of a wave, and says nothing at the point. So is
-    one that passes by, as beside a narrow peak: there `bend`, phi(h) + phi(-h) - 2 phi(0), stays larger than the
+    One that does not is that of a piece of the function beyond a kink, or of a wave, and says nothing at the point. So
+    is one that passes by, as beside a narrow peak: there `bend`, phi(h) + phi(-h) - 2 phi(0), stays larger than the
     distance of both lines.
 
     What is lost along one direction of a leaf is lost along all, although powers of two may lose nothing.
